@@ -1,0 +1,1 @@
+"""Packets become frames, frames become events."""

@@ -1,0 +1,1 @@
+"""Memory: the recent past of every source."""

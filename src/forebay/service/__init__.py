@@ -1,0 +1,1 @@
+"""Processes: put the rooms together and keep them alive."""

@@ -1,0 +1,1 @@
+"""Things that are not there: detectors and their faults."""

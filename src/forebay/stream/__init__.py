@@ -1,0 +1,1 @@
+"""The network between forebay's processes and to everybody else."""

@@ -1,0 +1,1 @@
+"""What bytes mean: pure functions on bytes, no I/O."""
