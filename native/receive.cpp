@@ -1,1 +1,409 @@
+// One UDP port of one module: drain the socket in batches, validate each packet, copy its payload once
+// into its place in the ring, hand finished frames over. Driven by numbers; knows no detector.
+#include <algorithm>
+#include <array>
+#include <atomic>
+#include <cerrno>
+#include <cmath>
+#include <cstring>
+#include <ctime>
+#include <stdexcept>
+#include <string>
+#include <vector>
 
+#include <netinet/in.h>
+#include <netinet/udp.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <nanobind/ndarray.h>
+#include <nanobind/stl/string.h>
+
+#include "bind.hpp"
+
+#ifndef UDP_GRO
+#define UDP_GRO 104
+#endif
+
+namespace nb = nanobind;
+
+namespace forebay {
+
+namespace {
+
+// Order of `forebay.ring.slots.RECEIVE_COUNTERS`; the last word of a block is its sequence lock.
+enum Counter {
+    kReceived, kPlaced, kDuplicate, kLate, kMalformed, kForeign, kOverrun,
+    kKernelDrop, kBytes, kFrames, kIncomplete, kMissing, kFollowed, kCounters
+};
+constexpr std::size_t kCounterLock = kCounterWords - 1;
+
+constexpr std::size_t kMaxBatch = 32;
+constexpr std::size_t kCoalescedBatch = 8;  // 8 x 64 KiB stay in the second-level cache
+constexpr std::size_t kMaxDatagram = 65536;
+constexpr std::size_t kStride = kMaxDatagram + 4096 + 64;  // not a power of two: no cache set is favoured
+constexpr std::size_t kControl = 128;
+
+std::uint64_t clock_ns(clockid_t clock) {
+    timespec t{};
+    clock_gettime(clock, &t);
+    return static_cast<std::uint64_t>(t.tv_sec) * 1000000000u + static_cast<std::uint64_t>(t.tv_nsec);
+}
+
+// Where a number lies in the header: kind is 'u', 'i' or 'f' as numpy calls it.
+struct Field {
+    std::size_t offset = 0, size = 0;
+    char kind = 0;
+};
+
+std::uint64_t unsigned_at(const std::uint8_t* header, const Field& field) {
+    std::uint64_t value = 0;
+    std::memcpy(&value, header + field.offset, field.size);  // little endian, as this machine
+    return value;
+}
+
+// False where the field holds no pulse id.
+bool pulse_at(const std::uint8_t* header, const Field& field, std::uint64_t& pulse) {
+    if (field.kind == 'f') {
+        double value = 0;
+        std::memcpy(&value, header + field.offset, 8);
+        if (!(value >= 0.0 && value < 9007199254740992.0) || value != std::floor(value)) return false;
+        pulse = static_cast<std::uint64_t>(value);
+        return true;
+    }
+    pulse = unsigned_at(header, field);
+    return pulse >> 63 == 0;
+}
+
+// Finished frames on their way from the receiver's thread to Python: one producer, one consumer.
+class FrameQueue {
+public:
+    explicit FrameQueue(std::size_t capacity) : frames_(capacity) {}
+    std::size_t room() const { return frames_.size() - (head_.load() - tail_.load()); }
+    void push(const FrameRecord& frame) {
+        const std::size_t head = head_.load(std::memory_order_relaxed);
+        frames_[head % frames_.size()] = frame;
+        head_.store(head + 1, std::memory_order_release);
+    }
+    std::size_t waiting() const { return head_.load(std::memory_order_acquire) - tail_.load(); }
+    void pop(FrameRecord* out, std::size_t n) {
+        std::size_t tail = tail_.load(std::memory_order_relaxed);
+        for (std::size_t i = 0; i < n; ++i) out[i] = frames_[tail++ % frames_.size()];
+        tail_.store(tail, std::memory_order_release);
+    }
+
+private:
+    std::vector<FrameRecord> frames_;
+    alignas(64) std::atomic<std::size_t> head_{0};
+    alignas(64) std::atomic<std::size_t> tail_{0};
+};
+
+struct OpenFrame {
+    std::uint64_t pulse_id, opened_ns;
+    std::size_t slot;
+    ModuleRecord* record;
+    std::uint64_t* bits;
+    std::uint8_t* pixels;
+};
+
+class Port {
+public:
+    Port(const Slots& slots, int fd, int wake_fd, std::size_t module, std::size_t payload_bytes, Field pulse,
+         Field packet, std::uint32_t source, std::size_t reorder, std::uint64_t window, std::uint64_t max_jump,
+         std::uint64_t timeout_ns, std::uint64_t quiet_ns, std::size_t queue)
+        : memory_(slots.memory), fd_(fd), wake_fd_(wake_fd), module_(module),
+          header_bytes_(slots.memory.header().header_bytes), payload_bytes_(payload_bytes),
+          packets_(slots.memory.header().packets_per_module), step_(slots.memory.header().pulse_step),
+          pulse_(pulse), packet_(packet), source_(source), reorder_(reorder), window_(window),
+          max_jump_(max_jump), timeout_ns_(timeout_ns), quiet_ns_(quiet_ns), queue_(queue) {
+        if (!slots.writable()) throw std::invalid_argument("the ring is mapped read-only");
+        if (module >= memory_.header().n_modules) throw std::invalid_argument("the ring has no such module");
+        if (payload_bytes * packets_ != memory_.header().frame_bytes)
+            throw std::invalid_argument("packets do not fill the ring's frame");
+        if (2 * window > memory_.header().n_slots || window == 0)
+            throw std::invalid_argument("the ring needs at least twice as many slots as the window");
+        if (pulse.offset + pulse.size > header_bytes_ || packet.offset + packet.size > header_bytes_ ||
+            pulse.size > 8 || packet.size > 8 || (pulse.kind == 'f' && pulse.size != 8))
+            throw std::invalid_argument("a field lies outside the header");
+        open_.reserve(reorder + 2);
+    }
+
+    // Until `stop`: then what the socket still holds is drained and what is open is closed.
+    void run() {
+        Buffers buffers;
+        const int on = 1;
+        const bool coalesce = setsockopt(fd_, IPPROTO_UDP, UDP_GRO, &on, sizeof on) == 0;
+        std::size_t batch = kMaxBatch;
+        for (;;) {
+            const bool stopping = stop_.load(std::memory_order_relaxed);
+            for (std::size_t i = 0; i < batch; ++i) buffers.reset(i);
+            const int n = recvmmsg(fd_, buffers.messages.data(), static_cast<unsigned>(batch),
+                                   stopping ? MSG_DONTWAIT : MSG_WAITFORONE, nullptr);
+            if (n < 0 && errno != EAGAIN && errno != EWOULDBLOCK && errno != EINTR && errno != ECONNREFUSED)
+                throw std::runtime_error(std::string("recvmmsg: ") + std::strerror(errno));
+            now_ns_ = clock_ns(CLOCK_MONOTONIC);
+            utc_ns_ = clock_ns(CLOCK_REALTIME);
+            const std::size_t finished = counts_[kFrames];
+            bool coalesced = false;
+            for (int i = 0; i < n; ++i) coalesced |= take_message(buffers, static_cast<std::size_t>(i));
+            if (coalesce) batch = coalesced ? kCoalescedBatch : kMaxBatch;
+            close_overdue();
+            if (stopping && n <= 0) {
+                while (!open_.empty()) close(oldest());
+                publish();
+                signal();
+                return;
+            }
+            publish();
+            if (counts_[kFrames] != finished) signal();
+        }
+    }
+
+    void stop() { stop_.store(true, std::memory_order_relaxed); }
+
+    FrameQueue& queue() { return queue_; }
+
+private:
+    // Receive buffers of one batch; a message may hold several datagrams of one length.
+    struct Buffers {
+        std::uint8_t* data;
+        std::array<mmsghdr, kMaxBatch> messages{};
+        std::array<iovec, kMaxBatch> parts{};
+        std::array<sockaddr_in, kMaxBatch> sources{};
+        std::array<std::array<std::uint8_t, kControl>, kMaxBatch> controls{};
+
+        Buffers() {
+            void* base = mmap(nullptr, kMaxBatch * kStride, PROT_READ | PROT_WRITE,
+                              MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+            if (base == MAP_FAILED) throw std::bad_alloc();
+            data = static_cast<std::uint8_t*>(base);
+        }
+        ~Buffers() { munmap(data, kMaxBatch * kStride); }
+        Buffers(const Buffers&) = delete;
+        Buffers& operator=(const Buffers&) = delete;
+
+        void reset(std::size_t i) {
+            parts[i] = {data + i * kStride, kMaxDatagram};
+            msghdr& m = messages[i].msg_hdr;
+            m.msg_iov = &parts[i];
+            m.msg_iovlen = 1;
+            m.msg_name = &sources[i];
+            m.msg_namelen = sizeof(sockaddr_in);
+            m.msg_control = controls[i].data();
+            m.msg_controllen = kControl;
+            m.msg_flags = 0;
+        }
+    };
+
+    // True where the kernel had coalesced several datagrams.
+    bool take_message(Buffers& buffers, std::size_t i) {
+        msghdr& m = buffers.messages[i].msg_hdr;
+        const std::size_t length = buffers.messages[i].msg_len;
+        std::size_t segment = length;
+        for (cmsghdr* c = CMSG_FIRSTHDR(&m); c != nullptr; c = CMSG_NXTHDR(&m, c)) {
+            if (c->cmsg_level == SOL_SOCKET && c->cmsg_type == SO_RXQ_OVFL) {
+                std::uint32_t dropped = 0;
+                std::memcpy(&dropped, CMSG_DATA(c), sizeof dropped);
+                counts_[kKernelDrop] += static_cast<std::uint32_t>(dropped - dropped_);
+                dropped_ = dropped;
+            } else if (c->cmsg_level == IPPROTO_UDP && c->cmsg_type == UDP_GRO) {
+                int size = 0;
+                std::memcpy(&size, CMSG_DATA(c), sizeof size);
+                if (size > 0) segment = std::min(static_cast<std::size_t>(size), length);
+            }
+        }
+        counts_[kBytes] += length;
+        const bool known = source_ == 0 || buffers.sources[i].sin_addr.s_addr == source_;
+        const std::uint8_t* at = buffers.data + i * kStride;
+        std::size_t left = length;
+        do {
+            const std::size_t n = std::min(segment, left);
+            ++counts_[kReceived];
+            ++counts_[known ? take_packet(at, n) : kForeign];
+            at += n;
+            left -= n;
+        } while (left > 0);
+        return segment < length;
+    }
+
+    Counter take_packet(const std::uint8_t* packet, std::size_t length) {
+        if (length != header_bytes_ + payload_bytes_) return kMalformed;
+        const std::uint64_t number = unsigned_at(packet, packet_);
+        std::uint64_t pulse = 0;
+        if (number >= packets_ || !pulse_at(packet, pulse_, pulse) || pulse % step_ != 0) return kMalformed;
+        OpenFrame* frame = find(pulse);
+        if (frame == nullptr) {
+            const Counter refusal = admit(pulse, number);
+            if (refusal != kPlaced) return refusal;
+            frame = open(pulse, packet);
+        }
+        const std::uint64_t bit = std::uint64_t{1} << (number % 64);
+        std::uint64_t& bits = frame->bits[number / 64];
+        if ((bits & bit) != 0) return kDuplicate;
+        std::memcpy(frame->pixels + number * payload_bytes_, packet + header_bytes_, payload_bytes_);
+        bits |= bit;
+        refused_ = 0;
+        placed_ns_ = now_ns_;
+        if (++frame->record->n_packets == packets_) close(static_cast<std::size_t>(frame - open_.data()));
+        return kPlaced;
+    }
+
+    OpenFrame* find(std::uint64_t pulse) {
+        for (OpenFrame& frame : open_)
+            if (frame.pulse_id == pulse) return &frame;
+        return nullptr;
+    }
+
+    // Whether a frame may be opened for `pulse`: kPlaced, or the reason why not.
+    Counter admit(std::uint64_t pulse, std::uint64_t number) {
+        if (queue_.room() <= open_.size() + 1) return kOverrun;
+        if (!started_) return kPlaced;
+        Counter refusal = kPlaced;
+        if (pulse > newest_) {
+            if ((pulse - newest_) / step_ > max_jump_) refusal = kMalformed;
+        } else if ((newest_ - pulse) / step_ >= window_) {
+            refusal = kLate;
+        } else {
+            ModuleRecord& record = memory_.record(memory_.slot_of(pulse), module_);
+            if (record.owner.load(std::memory_order_relaxed) != 0 && record.pulse_id == pulse &&
+                record.epoch == epoch_) {
+                const std::uint64_t bits = memory_.packet_bits(record)[number / 64];
+                refusal = (bits >> (number % 64) & 1) != 0 ? kDuplicate : kLate;
+            }
+        }
+        if (refusal == kPlaced || !follows(pulse)) return refusal;
+        while (!open_.empty()) close(oldest());
+        ++epoch_;
+        ++counts_[kFollowed];
+        started_ = false;
+        return kPlaced;
+    }
+
+    // A refused packet is noise, unless the port was quiet before it or nothing but refused packets of
+    // one plausible sequence came for two frames: then the detector's counter restarted or jumped.
+    bool follows(std::uint64_t pulse) {
+        const std::uint64_t distance = pulse > suspect_ ? pulse - suspect_ : suspect_ - pulse;
+        refused_ = refused_ == 0 || distance / step_ <= max_jump_ ? refused_ + 1 : 1;
+        suspect_ = pulse;
+        return now_ns_ - placed_ns_ > quiet_ns_ || refused_ > 2 * packets_;
+    }
+
+    OpenFrame* open(std::uint64_t pulse, const std::uint8_t* header) {
+        if (!started_ || pulse > newest_) newest_ = pulse;
+        started_ = true;
+        while (!open_.empty() && (newest_ - open_[oldest()].pulse_id) / step_ >= window_) close(oldest());
+        if (open_.size() > reorder_) close(oldest());
+        const std::size_t slot = memory_.slot_of(pulse);
+        ModuleRecord& record = memory_.record(slot, module_);
+        claim(record);
+        record.pulse_id = pulse;
+        record.time_ns = utc_ns_;
+        record.n_packets = 0;
+        record.epoch = epoch_;
+        std::memcpy(Memory::detector_header(record), header, header_bytes_);
+        std::uint64_t* bits = memory_.packet_bits(record);
+        std::memset(bits, 0, round_up(packets_, 64) / 8);
+        open_.push_back({pulse, now_ns_, slot, &record, bits, memory_.pixels(slot, module_)});
+        return &open_.back();
+    }
+
+    std::size_t oldest() const {
+        return static_cast<std::size_t>(
+            std::min_element(open_.begin(), open_.end(),
+                             [](const OpenFrame& a, const OpenFrame& b) { return a.pulse_id < b.pulse_id; }) -
+            open_.begin());
+    }
+
+    // Put an open frame to rest; what is missing of it becomes zeros.
+    void close(std::size_t i) {
+        const OpenFrame frame = open_[i];
+        open_.erase(open_.begin() + static_cast<std::ptrdiff_t>(i));
+        const std::uint32_t missing = static_cast<std::uint32_t>(packets_) - frame.record->n_packets;
+        if (missing != 0) {
+            for (std::size_t number = 0; number < packets_; ++number)
+                if ((frame.bits[number / 64] >> (number % 64) & 1) == 0)
+                    std::memset(frame.pixels + number * payload_bytes_, 0, payload_bytes_);
+            ++counts_[kIncomplete];
+            counts_[kMissing] += missing;
+        }
+        ++counts_[kFrames];
+        const std::uint64_t owner = settle(*frame.record);
+        queue_.push({frame.pulse_id, owner, frame.record->time_ns, static_cast<std::uint32_t>(frame.slot),
+                     static_cast<std::uint32_t>(module_), missing, epoch_});
+    }
+
+    void close_overdue() {
+        for (std::size_t i = open_.size(); i-- > 0;)
+            if (now_ns_ - open_[i].opened_ns > timeout_ns_) close(i);
+    }
+
+    // One writer; the lock lets readers take sums that add up.
+    void publish() const {
+        Word* words = memory_.counters(module_);
+        const std::uint64_t lock = words[kCounterLock].load(std::memory_order_relaxed);
+        words[kCounterLock].store(lock + 1, std::memory_order_relaxed);
+        std::atomic_thread_fence(std::memory_order_release);
+        for (std::size_t i = 0; i < kCounters; ++i) words[i].store(counts_[i], std::memory_order_relaxed);
+        words[kCounterLock].store(lock + 2, std::memory_order_release);
+    }
+
+    void signal() const {
+        const std::uint64_t one = 1;
+        if (write(wake_fd_, &one, sizeof one) < 0 && errno != EAGAIN)
+            throw std::runtime_error(std::string("eventfd: ") + std::strerror(errno));
+    }
+
+    const Memory memory_;
+    const int fd_, wake_fd_;
+    const std::size_t module_, header_bytes_, payload_bytes_, packets_;
+    const std::uint64_t step_;
+    const Field pulse_, packet_;
+    const std::uint32_t source_;
+    const std::size_t reorder_;
+    const std::uint64_t window_, max_jump_, timeout_ns_, quiet_ns_;
+    FrameQueue queue_;
+    std::atomic<bool> stop_{false};
+
+    std::vector<OpenFrame> open_;
+    std::array<std::uint64_t, kCounters> counts_{};
+    std::uint64_t now_ns_ = 0, utc_ns_ = 0, placed_ns_ = 0;
+    std::uint64_t newest_ = 0, suspect_ = 0, refused_ = 0;
+    std::uint32_t epoch_ = 0, dropped_ = 0;
+    bool started_ = false;
+};
+
+Field field(const nb::tuple& t) {
+    return {nb::cast<std::size_t>(t[0]), nb::cast<std::size_t>(t[1]), nb::cast<std::string>(t[2]).at(0)};
+}
+
+}  // namespace
+
+void bind_receive(nb::module_& m) {
+    nb::class_<Port>(m, "Port")
+        .def(
+            "__init__",
+            [](Port* self, const Slots& slots, int fd, int wake_fd, std::size_t module, std::size_t payload_bytes,
+               const nb::tuple& pulse, const nb::tuple& packet, std::uint32_t source, std::size_t reorder,
+               std::uint64_t window, std::uint64_t max_jump, std::uint64_t timeout_ns, std::uint64_t quiet_ns,
+               std::size_t queue) {
+                new (self) Port(slots, fd, wake_fd, module, payload_bytes, field(pulse), field(packet), source,
+                                reorder, window, max_jump, timeout_ns, quiet_ns, queue);
+            },
+            nb::arg("slots"), nb::arg("fd"), nb::arg("wake_fd"), nb::arg("module"), nb::arg("payload_bytes"),
+            nb::arg("pulse"), nb::arg("packet"), nb::arg("source"), nb::arg("reorder"), nb::arg("window"),
+            nb::arg("max_jump"), nb::arg("timeout_ns"), nb::arg("quiet_ns"), nb::arg("queue"),
+            nb::keep_alive<1, 2>())
+        .def("run", &Port::run, nb::call_guard<nb::gil_scoped_release>())
+        .def("stop", &Port::stop)
+        .def("take", [](Port& self) {
+            const std::size_t n = self.queue().waiting();
+            auto* frames = new FrameRecord[n];
+            self.queue().pop(frames, n);
+            nb::capsule owner(frames, [](void* p) noexcept { delete[] static_cast<FrameRecord*>(p); });
+            return nb::ndarray<nb::numpy, std::uint8_t>(reinterpret_cast<std::uint8_t*>(frames),
+                                                        {n * sizeof(FrameRecord)}, owner);
+        });
+}
+
+}  // namespace forebay

@@ -1,0 +1,152 @@
+"""Hand a file descriptor to other processes of this user, and notice when its owner dies.
+
+The owner listens on a Unix socket; whoever connects says what he wants to do with the memory and gets a
+descriptor that allows just that. The connection stays open: when it breaks, the owner is gone. Memory
+without a name vanishes with its last user, however that one ends.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import socket
+import struct
+import threading
+from pathlib import Path
+
+from forebay.errors import RingError
+
+READ, WRITE = b"r", b"w"
+_CREDENTIALS = struct.Struct("3i")  # pid, uid, gid
+
+
+def private_directory(path: Path) -> Path:
+    """Make `path` with mode 0700 if it is not there; `RingError` unless it is ours alone."""
+    path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    status = path.stat()
+    if status.st_uid != os.getuid() or status.st_mode & 0o077:
+        raise RingError(
+            f"{path} belongs to uid {status.st_uid} with mode {status.st_mode & 0o777:o}, "
+            "but sockets of a ring need a directory of this user alone.",
+            f"chmod 700 {path}, or set runtime_dir to another directory.",
+        )
+    return path
+
+
+def _connect(path: Path) -> socket.socket | None:
+    """Return a connection, or None where nobody listens."""
+    connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    connection.settimeout(5)
+    try:
+        connection.connect(str(path))
+    except (FileNotFoundError, ConnectionRefusedError):
+        connection.close()
+        return None
+    return connection
+
+
+class Owner:
+    """Gives away one descriptor at `path` until it is closed."""
+
+    def __init__(self, path: Path, fd: int) -> None:
+        private_directory(path.parent)
+        if (other := _connect(path)) is not None:
+            pid = _CREDENTIALS.unpack(_peer(other))[0]
+            other.close()
+            raise RingError(f"{path} is in use by process {pid}.", "Stop it, or choose another name.")
+        path.unlink(missing_ok=True)  # left behind by an owner that was killed
+        self._path = path
+        self._fd = fd
+        self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self._listener.bind(str(path))
+        path.chmod(0o600)
+        self._listener.listen()
+        self._stop_reader, self._stop_writer = os.pipe()
+        self._thread = threading.Thread(target=self._serve, name=f"handover {path.name}", daemon=True)
+        self._thread.start()
+
+    def _serve(self) -> None:
+        users: list[socket.socket] = []
+        while True:
+            ready, _, _ = select.select([self._listener, self._stop_reader, *users], [], [])
+            if self._stop_reader in ready:
+                break
+            for user in [user for user in users if user in ready]:
+                users.remove(user)  # he says nothing more: what is readable is his end
+                user.close()
+            if self._listener in ready:
+                user, _ = self._listener.accept()
+                users.append(user) if self._give(user) else user.close()
+        for user in users:
+            user.close()
+
+    def _give(self, user: socket.socket) -> bool:
+        user.settimeout(1)
+        try:
+            if _CREDENTIALS.unpack(_peer(user))[1] not in (os.getuid(), 0):
+                return False
+            wish = user.recv(1)
+            if wish not in (READ, WRITE):
+                return False
+            flags = os.O_RDONLY if wish == READ else os.O_RDWR
+            fd = os.open(f"/proc/self/fd/{self._fd}", flags | os.O_CLOEXEC)
+            try:
+                socket.send_fds(user, [b"."], [fd])
+            finally:
+                os.close(fd)
+        except OSError:
+            return False  # he left before he was served
+        return True
+
+    def close(self) -> None:
+        """Stop giving; may be called twice."""
+        if self._thread.is_alive():
+            os.write(self._stop_writer, b".")
+            self._thread.join()
+            self._listener.close()
+            self._path.unlink(missing_ok=True)
+            os.close(self._stop_writer)
+            os.close(self._stop_reader)
+
+
+class Borrowed:
+    """A descriptor got from an `Owner`.
+
+    Raises
+    ------
+    RingError
+        If nobody owns `path` or the owner refuses.
+    """
+
+    def __init__(self, path: Path, wish: bytes) -> None:
+        connection = _connect(path)
+        if connection is None:
+            raise RingError(f"No ring at {path}.", "Start the service that owns it (forebay run CONFIG).")
+        try:
+            connection.sendall(wish)
+            _, fds, _, _ = socket.recv_fds(connection, 1, 1)
+        except OSError as error:
+            connection.close()
+            raise RingError(f"The owner of {path} does not answer: {error}.") from error
+        if not fds:
+            connection.close()
+            raise RingError(f"The owner of {path} refuses us.", "Use it as the same user.")
+        self.fd = fds[0]
+        self._connection = connection
+
+    @property
+    def owner_alive(self) -> bool:
+        """Whether the owner still lives."""
+        ready, _, _ = select.select([self._connection], [], [], 0)
+        return not ready
+
+    def close(self) -> None:
+        """Give the descriptor back; may be called twice."""
+        if self.fd >= 0:
+            os.close(self.fd)
+            self._connection.close()
+            self.fd = -1
+
+
+def _peer(connection: socket.socket) -> bytes:
+    return connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
