@@ -1,0 +1,72 @@
+# Set-up, demo, tests and checks; `make help` lists what there is.
+#
+# Every target does the set-up that it needs: a virtual environment in .venv, forebay built into it, and
+# the tools of that target. Set-up runs again only when pyproject.toml, CMakeLists.txt or native/ changed.
+
+PYTHON ?= python3
+BIN := .venv/bin
+JOBS ?= auto
+
+.PHONY: help demo test lint types contracts docs bench format clean
+
+help:
+	@echo "make demo       set up, then record from a simulated detector and check the file (start here)"
+	@echo "make test       set up, then run all tests (JOBS=N processes for those that run side by side)"
+	@echo "make lint       ruff: style and format"
+	@echo "make types      mypy, strict"
+	@echo "make contracts  which room may import which"
+	@echo "make docs       build the documentation into build/docs; a warning is an error"
+	@echo "make bench      run every benchmark (BENCH_ARGS=--quick for a first look)"
+	@echo "make format     let ruff rewrite the files"
+	@echo "make clean      remove the environment and everything that was built"
+
+demo: .venv/.project
+	$(BIN)/forebay demo
+
+# Tests of real processes share the cores, so they run one after another; the others run side by side.
+test: .venv/.project .venv/.group-test
+	$(BIN)/python -m pytest -n $(JOBS) tests/unit tests/flow tests/compat
+	$(BIN)/python -m pytest tests/system
+
+lint: .venv/.project .venv/.group-lint
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+format: .venv/.group-lint
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+types: .venv/.project .venv/.group-lint
+	$(BIN)/mypy
+
+contracts: .venv/.project .venv/.group-lint
+	$(BIN)/lint-imports
+
+docs: .venv/.project .venv/.group-docs
+	$(BIN)/sphinx-build -W --keep-going --fresh-env -q -b html docs build/docs
+	@echo "The documentation is in build/docs/index.html"
+
+bench: .venv/.project .venv/.group-test
+	for file in bench/*.py; do echo "== $$file"; $(BIN)/python $$file $(BENCH_ARGS) || exit 1; done
+
+clean:
+	rm -rf .venv build dist docs/reference/generated .mypy_cache .ruff_cache .pytest_cache .hypothesis
+
+# A package index that is slow or away for a moment is asked again.
+INSTALL = install() { $(BIN)/python -m pip install --quiet --disable-pip-version-check --retries 10 --timeout 60 "$$@"; }; \
+	again() { install "$$@" || { echo "Once more in 10 s: pip install $$*"; sleep 10; install "$$@"; }; }; again
+
+.venv/.pip:
+	.ci/system-packages $(PYTHON)
+	$(PYTHON) -m venv .venv
+	$(INSTALL) --upgrade 'pip>=25.1'
+	@touch $@
+
+.venv/.project: .venv/.pip pyproject.toml CMakeLists.txt $(wildcard native/*)
+	@echo "Building forebay into .venv (a minute or two the first time)"
+	$(INSTALL) --editable '.[picture]'
+	@touch $@
+
+.venv/.group-%: .venv/.pip pyproject.toml
+	$(INSTALL) --group $*
+	@touch $@
