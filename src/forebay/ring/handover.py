@@ -1,12 +1,13 @@
 """Hand a file descriptor to other processes of this user, and notice when its owner dies.
 
-The owner listens on a Unix socket; whoever connects says what he wants to do with the memory and gets a
+The owner listens on a Unix socket; whoever connects says what it wants to do with the memory and gets a
 descriptor that allows just that. The connection stays open: when it breaks, the owner is gone. Memory
 without a name vanishes with its last user, however that one ends.
 """
 
 from __future__ import annotations
 
+import fcntl
 import os
 import select
 import socket
@@ -17,6 +18,7 @@ from pathlib import Path
 from forebay.errors import RingError
 
 READ, WRITE = b"r", b"w"
+_MAX_SOCKET_PATH = 107  # sun_path of a Unix socket
 _CREDENTIALS = struct.Struct("3i")  # pid, uid, gid
 
 
@@ -45,15 +47,33 @@ def _connect(path: Path) -> socket.socket | None:
     return connection
 
 
+def _lock(path: Path) -> int:
+    """Lock `path` for as long as this process lives; `RingError` naming the process that holds it."""
+    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        pid = os.read(fd, 32).decode(errors="replace")
+        os.close(fd)
+        raise RingError(
+            f"Ring {path.stem} is in use by process {pid}.", "Stop it, or choose another name."
+        ) from None
+    os.truncate(fd, 0)
+    os.write(fd, str(os.getpid()).encode())
+    return fd
+
+
 class Owner:
     """Gives away one descriptor at `path` until it is closed."""
 
     def __init__(self, path: Path, fd: int) -> None:
         private_directory(path.parent)
-        if (other := _connect(path)) is not None:
-            pid = _CREDENTIALS.unpack(_peer(other))[0]
-            other.close()
-            raise RingError(f"{path} is in use by process {pid}.", "Stop it, or choose another name.")
+        if len(os.fsencode(path)) > _MAX_SOCKET_PATH:
+            raise RingError(
+                f"The socket path {path} is longer than {_MAX_SOCKET_PATH} bytes.",
+                "Set runtime_dir to a shorter one.",
+            )
+        self._lock = _lock(path.with_suffix(".lock"))
         path.unlink(missing_ok=True)  # left behind by an owner that was killed
         self._path = path
         self._fd = fd
@@ -68,13 +88,14 @@ class Owner:
     def _serve(self) -> None:
         users: list[socket.socket] = []
         while True:
-            ready, _, _ = select.select([self._listener, self._stop_reader, *users], [], [])
+            waiting = [self._stop_reader, self._listener.fileno(), *(user.fileno() for user in users)]
+            ready, _, _ = select.select(waiting, [], [])
             if self._stop_reader in ready:
                 break
-            for user in [user for user in users if user in ready]:
-                users.remove(user)  # he says nothing more: what is readable is his end
+            for user in [user for user in users if user.fileno() in ready]:
+                users.remove(user)  # it says nothing more: what is readable is its end
                 user.close()
-            if self._listener in ready:
+            if self._listener.fileno() in ready:
                 user, _ = self._listener.accept()
                 users.append(user) if self._give(user) else user.close()
         for user in users:
@@ -95,7 +116,7 @@ class Owner:
             finally:
                 os.close(fd)
         except OSError:
-            return False  # he left before he was served
+            return False  # it left before it was served
         return True
 
     def close(self) -> None:
@@ -107,6 +128,7 @@ class Owner:
             self._path.unlink(missing_ok=True)
             os.close(self._stop_writer)
             os.close(self._stop_reader)
+            os.close(self._lock)
 
 
 class Borrowed:

@@ -158,10 +158,10 @@ class SharedRing:
         head = self.slots.head
         if head == 0:
             return None
-        oldest = newest = self._event(head - 1).pulse_id
+        oldest = newest = self.event(head - 1).pulse_id
         for number in range(head - 2, max(0, head - self.n_slots) - 1, -1):
             try:
-                pulse_id = self._event(number).pulse_id
+                pulse_id = self.event(number).pulse_id
             except OverwrittenError:
                 break
             if pulse_id >= oldest:
@@ -179,7 +179,7 @@ class SharedRing:
         """
         number = self.slots.event_of(pulse_id)
         if number:
-            event = self._event(number - 1)
+            event = self.event(number - 1)
             if event.pulse_id == pulse_id:
                 return event
         span = self.span
@@ -190,7 +190,8 @@ class SharedRing:
             raise OverwrittenError(f"{asked}, the ring holds {span}.")
         raise AbsentError(f"{asked}, nothing came for it; the ring holds {span}.")
 
-    def _event(self, number: int) -> Event:
+    def event(self, number: int) -> Event:
+        """Return event `number` of the log; `OverwrittenError` if it has left it, or is yet to come."""
         head = np.empty(3, np.uint64)
         owners = np.empty(self.n_modules, np.uint64)
         missing = np.empty(self.n_modules, np.uint32)
@@ -217,7 +218,7 @@ class SharedRing:
         """
         if reference.generation != self.generation:
             raise OverwrittenError(f"Ring {self.name} was made anew since event {reference.number}.")
-        return self._event(reference.number)
+        return self.event(reference.number)
 
     def reader(self, start: str | int = "newest") -> RingReader:
         """Return a source with a position of its own.
@@ -318,7 +319,7 @@ class RingReader:
         events = []
         for number in range(self._next, min(head, self._next + 64)):
             try:
-                events.append(self.ring._event(number))  # noqa: SLF001 - one room
+                events.append(self.ring.event(number))
             except OverwrittenError:
                 self.n_lost += 1
             self._next = number + 1
