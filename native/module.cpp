@@ -100,13 +100,15 @@ void bind_slots(nb::module_& m) {
                  check_writable(s);
                  s.wake();
              })
-        .def("close",
-             [](const Slots& s) {
-                 check_writable(s);
-                 s.memory.state().closed.store(1, std::memory_order_release);
-                 s.wake();
-             })
-        .def_prop_ro("closed", [](const Slots& s) { return s.memory.state().closed.load() != 0; })
+        .def(
+            "finish",
+            [](const Slots& s, bool finished) {
+                check_writable(s);
+                s.memory.state().finished.store(finished ? 1 : 0, std::memory_order_release);
+                s.wake();
+            },
+            nb::arg("finished"))
+        .def_prop_ro("finished", [](const Slots& s) { return s.memory.state().finished.load() != 0; })
         .def_prop_ro("head",
                      [](const Slots& s) { return s.memory.state().log_head.load(std::memory_order_acquire); })
         .def("wait", &Slots::wait, nb::arg("number"), nb::arg("timeout_s"),

@@ -127,7 +127,7 @@ bool Slots::wait(std::uint64_t number, double timeout_s) const {
     RingState& state = memory.state();
     const std::uint32_t seen = state.wake.load(std::memory_order_acquire);
     if (state.log_head.load(std::memory_order_acquire) > number) return true;
-    if (state.closed.load(std::memory_order_acquire) != 0) return false;
+    if (state.finished.load(std::memory_order_acquire) != 0) return false;
     timespec timeout{};
     timeout.tv_sec = static_cast<time_t>(timeout_s);
     timeout.tv_nsec = static_cast<long>((timeout_s - static_cast<double>(timeout.tv_sec)) * 1e9);

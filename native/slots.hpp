@@ -37,7 +37,7 @@ static_assert(sizeof(RingHeader) <= kInfoOffset);
 struct RingState {
     alignas(64) Word log_head;  // how many events were released
     alignas(64) std::atomic<std::uint32_t> wake;  // futex: changes at every release
-    alignas(64) Word closed;  // 1 when the owner said goodbye
+    alignas(64) Word finished;  // 1 while nobody will release another event
 };
 static_assert(sizeof(RingState) <= kPage);
 

@@ -61,11 +61,11 @@ class Slots:
     def wake(self) -> None:
         """Wake everybody who waits for events."""
 
-    def close(self) -> None:
-        """Say that nothing more will come."""
+    def finish(self, finished: bool) -> None:
+        """Say that no more events will be released, or that they will be again; wakes everybody."""
 
     @property
-    def closed(self) -> bool: ...
+    def finished(self) -> bool: ...
     @property
     def head(self) -> int:
         """How many events were released."""

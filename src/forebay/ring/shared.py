@@ -5,8 +5,7 @@ from __future__ import annotations
 import os
 import secrets
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,9 +15,11 @@ from numpy.typing import NDArray
 
 from forebay._native import Slots
 from forebay.errors import AbsentError, NotYetError, OverwrittenError, RingError
-from forebay.event import Array, Event, Reference
+from forebay.event import Event, Reference
 from forebay.pulse import PulseRange
 from forebay.ring import handover
+from forebay.ring.arrays import SlotArrays
+from forebay.ring.reader import RingReader
 from forebay.ring.slots import BUILD_COUNTERS, FRAME, RECEIVE_COUNTERS
 from forebay.wire.packet import PacketLayout
 
@@ -281,113 +282,11 @@ class SharedRing:
         return result
 
     def close(self) -> None:
-        """Let go; the owner also tells everybody that nothing more comes. May be called twice."""
-        if isinstance(self._ticket, handover.Owner) and self._fd >= 0:
-            self.slots.close()
+        """Let go; the memory lives on while others use it. May be called twice."""
         self._ticket.close()
         if self._fd >= 0:
             os.close(self._fd)
             self._fd = -1
-
-
-class RingReader:
-    """A source over a shared ring; nobody's reading takes anything from anybody.
-
-    Attributes
-    ----------
-    n_lost:
-        Events that left the log before this reader came to them.
-    """
-
-    def __init__(self, ring: SharedRing, number: int) -> None:
-        self.ring = ring
-        self.n_lost = 0
-        self._next = number
-
-    def read(self, timeout: float) -> Sequence[Event] | None:
-        """Return what was released since, at most 64 events; None when the ring is dead and read out."""
-        slots = self.ring.slots
-        if slots.head <= self._next:
-            if not self.ring.is_live and slots.head <= self._next:
-                return None
-            slots.wait(self._next, timeout)
-        head = slots.head
-        oldest = head - self.ring.n_log
-        if self._next < oldest:
-            self.n_lost += oldest - self._next
-            self._next = oldest
-        events = []
-        for number in range(self._next, min(head, self._next + 64)):
-            try:
-                events.append(self.ring.event(number))
-            except OverwrittenError:
-                self.n_lost += 1
-            self._next = number + 1
-        return events
-
-    def close(self) -> None:
-        """Nothing to let go of: the ring belongs to whoever attached it."""
-
-
-class SlotArrays(Mapping[str, Array]):
-    """The arrays of an event in a ring: ``data`` (row, column), ``header`` (module,), ``packets``.
-
-    ``packets`` is bool (module, packet): whether that packet came. Each access copies and raises
-    `OverwrittenError` if the slot was reused before the copy was complete.
-    """
-
-    def __init__(self, ring: SharedRing, slot: int, pulse_id: int, owners: NDArray[np.uint64]) -> None:
-        self._ring = ring
-        self._slot = slot
-        self._pulse_id = pulse_id
-        self._owners = owners
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(("data", "header", "packets"))
-
-    def __len__(self) -> int:
-        return 3
-
-    def __getitem__(self, name: str) -> Array:
-        ring = self._ring
-        array: Array
-        match name:
-            case "data":
-                array = np.empty(ring.image_shape, ring.pixel)
-                ok = ring.slots.copy_pixels(self._slot, self._owners, array.reshape(-1).view(np.uint8))
-            case "header":
-                array = np.empty(ring.n_modules, ring.header)
-                ok = ring.slots.copy_headers(self._slot, self._owners, array.view(np.uint8))
-            case "packets":
-                n = -(-ring.packets_per_module // 64)
-                words = np.empty((ring.n_modules, n), np.uint64)
-                ok = ring.slots.copy_packet_bits(self._slot, self._owners, words.reshape(-1))
-                bits = np.unpackbits(words.view(np.uint8), axis=1, bitorder="little")
-                array = bits[:, : ring.packets_per_module].astype(bool)
-            case _:
-                raise KeyError(name)
-        if not ok:
-            raise self._overwritten()
-        return array
-
-    @contextmanager
-    def lend(self, name: str) -> Iterator[Array]:
-        """See `forebay.event.Lender.lend`; images with absent modules are copied."""
-        if name != "data" or not self._owners.all():
-            yield self[name]
-            return
-        slots = self._ring.slots
-        if not slots.whole(self._slot, self._owners):
-            raise self._overwritten()
-        yield slots.pixels(self._slot).view(self._ring.pixel).reshape(self._ring.image_shape)
-        if not slots.whole(self._slot, self._owners):
-            raise self._overwritten()
-
-    def _overwritten(self) -> OverwrittenError:
-        return OverwrittenError(
-            f"Ring {self._ring.name}: the slot of pulse {self._pulse_id} was reused before it was read.",
-            "Give the ring more slots, or read faster.",
-        )
 
 
 def _refuse_more_than_there_is(name: str, total_bytes: int) -> None:
