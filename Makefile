@@ -25,7 +25,7 @@ demo: .venv/.project
 
 # Tests of real processes share the cores, so they run one after another; the others run side by side.
 test: .venv/.project .venv/.group-test
-	$(BIN)/python -m pytest -n $(JOBS) tests/unit tests/flow tests/compat
+	$(BIN)/python -m pytest -n $(JOBS) tests --ignore tests/system
 	$(BIN)/python -m pytest tests/system
 
 lint: .venv/.project .venv/.group-lint
@@ -57,16 +57,17 @@ INSTALL = install() { $(BIN)/python -m pip install --quiet --disable-pip-version
 	again() { install "$$@" || { echo "Once more in 10 s: pip install $$*"; sleep 10; install "$$@"; }; }; again
 
 .venv/.pip:
-	.ci/system-packages $(PYTHON)
+	@.ci/system-packages $(PYTHON)
 	$(PYTHON) -m venv .venv
-	$(INSTALL) --upgrade 'pip>=25.1'
+	@$(INSTALL) --upgrade 'pip>=25.1'
 	@touch $@
 
 .venv/.project: .venv/.pip pyproject.toml CMakeLists.txt $(wildcard native/*)
 	@echo "Building forebay into .venv (a minute or two the first time)"
-	$(INSTALL) --editable '.[picture]'
+	@$(INSTALL) --editable '.[picture]'
 	@touch $@
 
 .venv/.group-%: .venv/.pip pyproject.toml
-	$(INSTALL) --group $*
+	@echo "Installing the tools for: $*"
+	@$(INSTALL) --group $*
 	@touch $@
