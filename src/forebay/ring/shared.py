@@ -142,11 +142,18 @@ class SharedRing:
             raise RingError(f"Ring {name}: {error}.", "Restart its owner with this version.") from error
 
     @property
-    def is_live(self) -> bool:
-        """Whether events may still come: not closed, and its owner lives."""
-        return not self.slots.closed and (
-            isinstance(self._ticket, handover.Owner) or self._ticket.owner_alive
-        )
+    def is_finished(self) -> bool:
+        """Whether whoever releases events said that no more will come."""
+        return self.slots.finished
+
+    def finish(self, *, finished: bool = True) -> None:
+        """Say that no more events will be released, or that they will be again."""
+        self.slots.finish(finished)
+
+    @property
+    def owner_lives(self) -> bool:
+        """Whether the process that made the ring still has it open."""
+        return isinstance(self._ticket, handover.Owner) or self._ticket.owner_alive
 
     @property
     def n_events(self) -> int:
