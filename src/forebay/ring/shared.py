@@ -172,7 +172,7 @@ class SharedRing:
                 pulse_id = self.event(number).pulse_id
             except OverwrittenError:
                 break
-            if pulse_id >= oldest:
+            if pulse_id >= oldest or self.slots.event_of(pulse_id) != number + 1:
                 break
             oldest = pulse_id
         return PulseRange(oldest, newest)
