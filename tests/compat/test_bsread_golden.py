@@ -1,4 +1,4 @@
-"""Messages of psi-bsread and in the manner of other producers decode to their values and encode to their bytes."""
+"""Messages of psi-bsread and of other producers decode to their values and encode to their bytes."""
 
 import hashlib
 import io

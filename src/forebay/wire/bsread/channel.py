@@ -38,8 +38,11 @@ COMPRESSIONS: Final = ("none", "lz4", "bitshuffle_lz4")
 MAX_DIMENSIONS: Final = 32
 """As many as HDF5 allows."""
 
+MAX_ELEMENTS: Final = 2**48
+"""More than any message holds; NumPy can count them in bytes."""
+
 Text = Annotated[str, msgspec.Meta(min_length=1)]
-Length = Annotated[int, msgspec.Meta(ge=0, le=2**48)]
+Length = Annotated[int, msgspec.Meta(ge=0, le=MAX_ELEMENTS)]
 
 
 class Channel(msgspec.Struct, frozen=True, dict=True):
@@ -116,7 +119,7 @@ class Channel(msgspec.Struct, frozen=True, dict=True):
         """`shape` as arrays have it, slowest dimension first: (row, column) of an image.
 
         Nothing is left out or added: [1] is (1,), [5, 1] is (1, 5). A string is (1,) whatever its
-        header says. `WireError` if there are more than `MAX_DIMENSIONS`.
+        header says. `WireError` if there are more than `MAX_DIMENSIONS` or `MAX_ELEMENTS`.
         """
         if self.is_string:
             return (1,)
@@ -124,6 +127,8 @@ class Channel(msgspec.Struct, frozen=True, dict=True):
             raise WireError(
                 f"Channel {self.name!r} has {len(self.shape)} dimensions; {MAX_DIMENSIONS} are possible."
             )
+        if math.prod(max(n, 1) for n in self.shape) > MAX_ELEMENTS:
+            raise WireError(f"Channel {self.name!r}: no array has shape {list(self.shape)}.")
         return self.shape[::-1]
 
     @cached_property

@@ -76,15 +76,11 @@ def decode_values(channel: Channel, frames: Sequence[Frame]) -> Array:
         texts = np.empty((len(frames), 1), object)
         texts[:, 0] = [_text(channel, frame) for frame in frames]
         return texts
-    shape = (len(frames), *channel.array_shape)
-    if channel.codec == "none":
-        for n in set(map(len, frames)) - {channel.n_bytes}:
-            raise _wrong_length(channel, n)
-        return _numbers(channel, b"".join(frames), shape)
-    values = np.empty(shape, channel.dtype) if frames else _numbers(channel, b"", shape)
-    for i, frame in enumerate(frames):
-        values[i] = _decompressed(channel, frame)
-    return values
+    if channel.codec != "none" and frames:
+        return np.stack([_decompressed(channel, frame) for frame in frames])  # each checks its length first
+    for n in set(map(len, frames)) - {channel.n_bytes}:
+        raise _wrong_length(channel, n)
+    return _numbers(channel, b"".join(frames), (len(frames), *channel.array_shape))
 
 
 def encode_value(channel: Channel, value: object) -> Frame:
@@ -96,8 +92,8 @@ def encode_value(channel: Channel, value: object) -> Frame:
     Raises
     ------
     WireError
-        If the value is not of the channel's type and shape; numbers may be given in another type
-        of the same kind that loses no integer.
+        If the value is not of the channel's type and shape. Numbers may be given in another type:
+        integers and bool take what they can hold exactly, floats take any number.
     """
     data = _bytes_of(channel, value) if channel.is_string else _array_of(channel, value)
     if channel.codec == "lz4":
@@ -191,12 +187,18 @@ def _array_of(channel: Channel, value: object) -> Array:
             f"Channel {channel.name!r} is {channel.array_shape}, slowest first; the value is {array.shape}."
         )
     if array.dtype != channel.dtype:
-        if not np.can_cast(array.dtype, channel.dtype, "same_kind"):
-            raise WireError(f"Channel {channel.name!r} is {channel.type}; {array.dtype} does not fit in.")
-        given, array = array, array.astype(channel.dtype)
-        if channel.dtype.kind in "iu" and not np.array_equal(given, array):
-            raise WireError(f"Channel {channel.name!r} is {channel.type}; a value lies outside its range.")
+        array = _converted(channel, array)
     return np.ascontiguousarray(array)
+
+
+def _converted(channel: Channel, given: Array) -> Array:
+    with np.errstate(invalid="ignore", over="ignore"):
+        array = given.astype(channel.dtype) if given.dtype.kind in "biuf" else None
+    if array is None or (channel.dtype.kind != "f" and not np.array_equal(given, array)):
+        raise WireError(
+            f"Channel {channel.name!r} is {channel.type}; this value of {given.dtype} does not fit."
+        )
+    return array
 
 
 def _wrong_length(channel: Channel, n: int) -> WireError:
