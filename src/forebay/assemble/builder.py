@@ -184,16 +184,17 @@ class Builder:
         """Return the event that takes this frame, opened if need be; None, and counted, if none does."""
         senders = self._senders
         restarted = senders.epoch[module] not in (-1, epoch)
-        reason = self._refusal(pulse_id, module, restarted)
+        reason = self._refusal(pulse_id, module)
         if reason:
             quiet = now_ns - self._accepted_ns >= self._deadline_ns
             breaks = senders.refuse(module, pulse_id)
-            moved = [module] if quiet and (breaks or restarted) else []
-            moved = moved or senders.moved(pulse_id, now_ns, sure=restarted)
-            if not moved:
+            if quiet and (breaks or restarted):
+                self._follow(pulse_id, set())
+            elif moved := senders.moved(pulse_id, now_ns, sure=restarted):
+                self._follow(pulse_id, senders.others(moved))
+            else:
                 self.counters[reason] += 1
                 return None
-            self._follow(pulse_id, set() if quiet else set(senders.staying(moved, now_ns)))
         senders.epoch[module] = epoch
         event = self._open.get(pulse_id)
         if event is None:
@@ -203,10 +204,10 @@ class Builder:
             self._accepted_ns = now_ns
         return event
 
-    def _refusal(self, pulse_id: int, module: int, restarted: bool) -> str:
+    def _refusal(self, pulse_id: int, module: int) -> str:
         """Name the counter of refused frames for this frame; empty if it is accepted."""
         event = self._open.get(pulse_id)
-        if pulse_id <= self._last or (restarted and pulse_id <= self._senders.at[module]):
+        if pulse_id <= self._last:
             return "late"
         if event is not None:
             return "duplicate" if event.owner[module] else ""

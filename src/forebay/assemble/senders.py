@@ -68,12 +68,17 @@ class Senders:
         ]
         if not sure and sum(self.away[module] for module in there) <= 2 * len(self.at):
             return []
-        return there if len(there) > len(self.staying(there, now_ns)) else []
-
-    def staying(self, there: Sequence[int], now_ns: int) -> list[int]:
-        """Return the modules other than `there` of which a frame was accepted within the deadline."""
         since = now_ns - self._deadline_ns
-        return [module for module, ns in enumerate(self.accepted_ns) if ns > since and module not in there]
+        n_staying = sum(ns > since and module not in there for module, ns in enumerate(self.accepted_ns))
+        return there if len(there) > n_staying else []
+
+    def others(self, there: Sequence[int]) -> set[int]:
+        """Return the modules other than `there` that were accepted in this run and not refused since."""
+        return {
+            module
+            for module, at in enumerate(self.at)
+            if at >= 0 and not self.away[module] and module not in there
+        }
 
     def is_stray(self, pulse_id: int, owners: Sequence[int], opened_ns: int) -> bool:
         """Return whether an open pulse is one that the detector has not come to yet.
