@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Any
 
 import h5py
@@ -14,6 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from forebay.store import manifest as m
+from forebay.store.journal import record_type
+from forebay.store.room import Room
 from forebay.wire.compress import BLOCK_ELEMENTS
 
 FORMAT_ATTRIBUTE = "forebay_format"
@@ -22,6 +25,8 @@ GOOD, MISSING_PACKETS, MISSING_MODULES = 0, 1, 2
 
 _STATUS = "0 good, 1 packets are missing, 2 whole modules are missing; missing pixels are 0"
 _ROWS = 256  # the images grow by so many at a time
+_CLOSING_BYTES = 4 * 2**20  # groups, attributes and manifest, generously
+_INDEX_BYTES = 256  # of HDF5's index, an image; it takes about a hundred
 _BLOCK = 4096  # rows of metadata written at a time
 
 
@@ -56,9 +61,13 @@ class ImageLayout:
         self.path = path
         self.recording = recording
         self.n = 0
+        with TemporaryFile(dir=path.parent) as probe:
+            Room(probe.fileno()).take(_CLOSING_BYTES)
         # HDF5 1.10 and later read this; "latest" would be for HDF5 2.0 only
         self._file = h5py.File(path, "x", libver=("earliest", "v110"))
         self._fd: int = self._file.id.get_vfd_handle()
+        self._room = Room(self._fd)
+        self._row_bytes = _INDEX_BYTES + record_type(recording).itemsize
         self._rows = 0
         self._end = 0  # where the last chunk ends
         detector = self._detector = self._groups()
@@ -100,15 +109,20 @@ class ImageLayout:
 
     def append(self, chunk: NDArray[np.uint8]) -> int:
         """Write the chunk of the next image and return its offset in the file; bytes."""
+        file_end = self._file.id.get_filesize()
+        self._room.take(file_end + chunk.nbytes + self._closing_bytes(self.n + 1))
         if self.n == self._rows:
             self._data.resize(self._rows + _ROWS, axis=0)
             self._rows += _ROWS
-        file_end = self._file.id.get_filesize()
+            file_end = self._file.id.get_filesize()
         self._data.id.write_direct_chunk((self.n, 0, 0), chunk)
         offset = self._find(chunk, file_end)
         self._end = offset + chunk.nbytes
         self.n += 1
         return offset
+
+    def _closing_bytes(self, n: int) -> int:
+        return _CLOSING_BYTES + n * self._row_bytes
 
     def _find(self, chunk: NDArray[np.uint8], file_end: int) -> int:
         """Return where a chunk was just written: where the file ended, or next to the chunk before.
@@ -132,8 +146,10 @@ class ImageLayout:
         Parameters
         ----------
         records:
-            (image,) of `forebay.store.journal.record_type`; mapped ones are read block by block.
+            (image,) of `record_type`; mapped ones are read block by block.
         """
+        text = manifest.to_json().decode()
+        self._room.take(self._file.id.get_filesize() + self._closing_bytes(self.n) + len(text))
         self._data.resize(self.n, axis=0)
         detector = self._detector
         columns = {name: _column(detector, name, records.dtype[name], self.n) for name in COLUMNS}
@@ -152,8 +168,9 @@ class ImageLayout:
         entry["end_time"] = manifest.end_time
         note = _group(entry, "manifest", "NXnote")
         note["type"] = "application/json"
-        note["data"] = manifest.to_json().decode()
+        note["data"] = text
         self.close()
+        os.truncate(self.path, self.path.stat().st_size)  # gives back what was taken and not needed
 
     def _plot(self) -> None:
         """Say what to plot: viewers that know NeXus open the images by themselves."""
