@@ -29,6 +29,8 @@ html_theme = "furo"
 html_title = "forebay"
 html_static_path = ["_static"]
 
+# A type in a signature is looked up by its last word, which an attribute somewhere may have as well.
+suppress_warnings = ["ref.python"]
 autodoc_member_order = "bysource"
 autodoc_default_options = {"members": True, "undoc-members": True, "show-inheritance": True}
 napoleon_google_docstring = False

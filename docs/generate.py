@@ -87,22 +87,22 @@ def commands() -> str:
 
 def api() -> dict[str, str]:
     """Return one page for the vocabulary and one for each room: name of the page to text."""
-    rooms: dict[str, list[str]] = {"vocabulary": []}
+    rooms: dict[str, list[Path]] = {}
     for path in sorted(SOURCE.rglob("*.py")):
-        parts = path.relative_to(SOURCE).with_suffix("").parts
-        if parts[-1] == "__init__":
-            parts = parts[:-1]
-        if parts:
-            room = parts[0] if (SOURCE / parts[0]).is_dir() else "vocabulary"
-            rooms.setdefault(room, []).append(".".join(("forebay", *parts)))
-    return {f"api-{room}.rst": _api_page(room, modules) for room, modules in rooms.items()}
+        parts = path.relative_to(SOURCE).parts
+        if path.parent != SOURCE or path.stem not in ("__init__", "__main__"):
+            rooms.setdefault(parts[0] if len(parts) > 1 else "vocabulary", []).append(path)
+    return {f"api-{room}.rst": _api_page(room, paths) for room, paths in rooms.items()}
 
 
-def _api_page(room: str, modules: list[str]) -> str:
+def _api_page(room: str, paths: list[Path]) -> str:
     lines = [room, "=" * len(room), ""]
-    for module in sorted(modules):
-        if module == f"forebay.{room}":
-            lines += [f".. automodule:: {module}", "   :no-members:", ""]
-        else:
-            lines += [module, "-" * len(module), "", f".. automodule:: {module}", ""]
+    for path in paths:
+        is_package = path.stem == "__init__"
+        module = ".".join(
+            ("forebay", *(path.parent if is_package else path.with_suffix("")).relative_to(SOURCE).parts)
+        )
+        if module != f"forebay.{room}":
+            lines += [module, "-" * len(module), ""]
+        lines += [f".. automodule:: {module}", *(["   :no-members:"] if is_package else []), ""]
     return "\n".join(lines)
