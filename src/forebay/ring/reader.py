@@ -33,6 +33,11 @@ class RingReader:
         self._next = number
         self._orphan_since: float | None = None
 
+    @property
+    def n_behind(self) -> int:
+        """Events released and not yet read."""
+        return max(0, self.ring.n_events - self._next)
+
     def read(self, timeout: float) -> Sequence[Event] | None:
         """Return what was released since, oldest first; None when the ring is read out and over.
 

@@ -1,0 +1,174 @@
+"""The commands and their options; what they need is imported when they run, so that ``--help`` is quick."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated, Any, NoReturn
+
+import typer
+
+from forebay.cli import tools
+from forebay.errors import ForebayError
+
+app = typer.Typer(
+    name="forebay",
+    help="Data acquisition for detectors: receive, remember, record, check.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.add_typer(tools.config_app, name="config")
+app.add_typer(tools.sim_app, name="sim")
+app.command()(tools.dump)
+app.command()(tools.replay)
+
+ConfigOption = Annotated[
+    Path, typer.Option("--config", "-c", help="Configuration file (YAML).", envvar="FOREBAY_CONFIG")
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
+DEFAULT_CONFIG = Path("forebay.yaml")
+
+
+def main() -> NoReturn:
+    """Run the command line; an error is one readable line and exit code 1."""
+    try:
+        app()
+    except ForebayError as error:
+        print(f"forebay: {error}", file=sys.stderr)
+        raise SystemExit(1) from None
+    raise SystemExit(0)
+
+
+@app.command()
+def demo(
+    directory: Annotated[Path, typer.Option(help="Where the file and the picture go.")] = Path(
+        "forebay-demo"
+    ),
+    pulses: Annotated[int, typer.Option(min=10, help="Pulses to record.")] = 1000,
+    rate: Annotated[float, typer.Option(min=1, help="Pulses a second.")] = 100.0,
+) -> None:
+    """Watch a simulated 2-module JUNGFRAU being received, recorded and checked: about 20 seconds."""
+    from forebay.cli.demo import run_demo
+
+    raise SystemExit(run_demo(directory, pulses, rate))
+
+
+@app.command()
+def run(
+    config: Annotated[Path, typer.Argument(help="Configuration file (YAML).")] = DEFAULT_CONFIG,
+) -> None:
+    """Run every service that the configuration asks for, until Ctrl-C or SIGTERM."""
+    from forebay.config import load
+    from forebay.service.process import service_life
+    from forebay.service.supervisor import Supervisor
+
+    loaded = load(config)
+    with service_life("supervisor", None) as stop:
+        code = Supervisor(loaded, config).run(stop)
+    raise SystemExit(code)
+
+
+@app.command()
+def serve(
+    role: Annotated[str, typer.Argument(help="receive, assemble or live.")],
+    name: Annotated[str, typer.Argument(help="Name of the detector.")],
+    config: ConfigOption = DEFAULT_CONFIG,
+    parent: Annotated[int | None, typer.Option(help="Process that we end with.", hidden=True)] = None,
+) -> None:
+    """Run one service by itself: in a debugger, a container or a unit of the system."""
+    from forebay.config import load
+    from forebay.service.process import service_life
+    from forebay.service.roles import role_of
+
+    body = role_of(role)
+    loaded = load(config)
+    with service_life(f"{role}.{name}", parent) as stop:
+        body(loaded, name, stop)
+
+
+@app.command()
+def record(
+    name: Annotated[str, typer.Argument(help="Name of the detector.")],
+    file: Annotated[str, typer.Argument(help="File to write, below record.directory; never overwritten.")],
+    config: ConfigOption = DEFAULT_CONFIG,
+    images: Annotated[int | None, typer.Option(min=1, help="Record so many images.")] = None,
+    pulses: Annotated[
+        str | None, typer.Option(metavar="A..B[/STEP]", help="Record these pulse ids, both ends included.")
+    ] = None,
+    seconds: Annotated[float | None, typer.Option(min=0.001, help="Record for so long.")] = None,
+    idle: Annotated[float, typer.Option(min=0.1, help="End when nothing came for so many seconds.")] = 10.0,
+    json: JsonOption = False,
+) -> None:
+    """Record images to a file: a number, a pulse range, a time, or until Ctrl-C."""
+    from forebay.cli.show import print_recording, record_with_progress
+    from forebay.config import load
+    from forebay.errors import ConfigError
+    from forebay.pulse import PulseRange
+    from forebay.service.process import stop_on_signal
+    from forebay.service.record import Recorder
+    from forebay.service.tables import detector_config
+    from forebay.store.manifest import Request
+
+    if sum(option is not None for option in (images, pulses, seconds)) > 1:
+        raise ConfigError("--images, --pulses and --seconds were given together.", "Give one of them.")
+    loaded = load(config)
+    step = detector_config(loaded, name).build.pulse_step
+    asked = None if pulses is None else str(PulseRange.parse(pulses if "/" in pulses else f"{pulses}/{step}"))
+    request = Request(pulses=asked, images=images, seconds=seconds, pulse_step=step)
+    recorder = Recorder(loaded, name, file, request, idle_s=idle)
+    with stop_on_signal() as stop:
+        manifest = record_with_progress(recorder, stop, quiet=json)
+    raise SystemExit(print_recording(recorder.path, manifest, json))
+
+
+@app.command()
+def check(
+    files: Annotated[list[Path] | None, typer.Argument(help="Files to check.")] = None,
+    skip: Annotated[list[str] | None, typer.Option(help="Leave out the check of this name.")] = None,
+    every: Annotated[int, typer.Option(min=1, help="Look at the pixels of every n-th image only.")] = 1,
+    list_checks: Annotated[bool, typer.Option("--list", help="List the checks by name.")] = False,
+    json: JsonOption = False,
+) -> None:
+    """Prove that files are what they say: exit code 1 if anything is wrong or missing."""
+    from forebay.cli.show import print_checks, print_report
+    from forebay.errors import ConfigError
+    from forebay.store.check import check_file, checks
+
+    if list_checks:
+        print_checks(checks(), json)
+        return
+    if not files:
+        raise ConfigError("No file was named.", "Give one or more files, or --list.")
+    reports = [check_file(path, skip or (), every) for path in files]
+    raise SystemExit(print_report(reports, json))
+
+
+@app.command()
+def recover(
+    part: Annotated[Path, typer.Argument(help="The file that ends in .part.")],
+) -> None:
+    """Make a good file of what a killed recorder left behind."""
+    from forebay.store.recover import recover as recover_part
+
+    print(recover_part(part))
+
+
+@app.command()
+def doctor(
+    config: Annotated[
+        Path | None, typer.Option("--config", "-c", help="Look at what this configuration needs.")
+    ] = None,
+    json: JsonOption = False,
+) -> None:
+    """Look at this host: each finding comes with the command that mends it."""
+    from forebay.cli.show import print_findings
+    from forebay.config import load
+    from forebay.service.doctor import diagnose
+
+    raise SystemExit(print_findings(diagnose(load(config) if config else None), json))
+
+
+def command_tree() -> Any:
+    """Return the commands as click sees them, for the documentation."""
+    return typer.main.get_command(app)

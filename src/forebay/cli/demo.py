@@ -1,0 +1,220 @@
+"""The demonstration: a detector that is not there, everything else real, and a file that proves itself."""
+
+from __future__ import annotations
+
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import yaml
+from rich.console import Console
+from rich.text import Text
+
+from forebay.cli.picture import save_mean_image
+from forebay.cli.show import facts, record_with_progress, show_report, size
+from forebay.config import Config, load
+from forebay.errors import ServiceError
+from forebay.ring.shared import wait_attach
+from forebay.service.record import Recorder
+from forebay.sim.detector import Options
+from forebay.sim.faults import Faults
+from forebay.sim.truth import Truth
+from forebay.store.check import check_file
+from forebay.store.manifest import Manifest, Request
+from forebay.store.report import Report
+from forebay.wire.jungfrau import jungfrau
+
+DETECTOR = "JUNGFRAU-DEMO"
+N_MODULES = 2
+FAULTS = ["loss=0.0002", "lost_frame=0.002"]
+FIRST_PULSE = 1
+EXTRA_PULSES = 20
+"""Sent beyond the last one recorded: a last pulse is only known to be over when newer ones come."""
+
+
+def run_demo(directory: Path, n_pulses: int, rate_hz: float) -> int:
+    """Run the demonstration and print what happened; return the exit code.
+
+    0 only if the file is whole and the losses it reports are exactly those that were injected.
+    """
+    console = Console()
+    directory.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix="forebay-demo-") as temporary:
+        config = _write_config(directory, Path(temporary))
+        path = directory / "forebay.yaml"
+        console.print(f"Configuration: {path}; what the services say: {directory / 'services.log'}")
+        began = time.monotonic()
+        with _services(path, directory / "services.log"):
+            wait_attach(DETECTOR, config.runtime_dir, 20.0).close()
+            console.print(
+                f"Recording {n_pulses} pulses of {N_MODULES} simulated JUNGFRAU modules at {rate_hz:g} Hz; "
+                f"on the way the simulator loses packets: {' '.join(FAULTS)}"
+            )
+            manifest, file = _record(config, n_pulses, rate_hz)
+        options = _options(config, n_pulses, rate_hz)
+        report = check_file(file)
+        picture = file.with_suffix(".png")
+        n_images = save_mean_image(file, picture)
+        is_true = _print_summary(console, file, manifest, report, Truth(options), n_pulses)
+        seconds = time.monotonic() - began
+        rows = [("picture", f"{picture}, the mean of {n_images} images"), ("took", f"{seconds:.1f} s")]
+        console.print(facts("", rows), soft_wrap=True)
+        console.print(_how_to_open(file), soft_wrap=True)
+    return 0 if is_true else 1
+
+
+def _write_config(directory: Path, runtime_dir: Path) -> Config:
+    """Write the configuration of the demonstration and read it back."""
+    value = {
+        "detectors": {
+            DETECTOR: {
+                "type": "jungfrau",
+                "n_modules": N_MODULES,
+                "start_udp_port": _free_ports(N_MODULES),
+                "ring": {"slots": 128},
+                "build": {"deadline_s": 0.5},
+            }
+        },
+        "record": {"directory": str(directory.resolve()), "min_free_bytes": 2**29},
+        "runtime_dir": str(runtime_dir),
+    }
+    path = directory / "forebay.yaml"
+    path.write_text(yaml.safe_dump(value, sort_keys=False), encoding="utf-8")
+    return load(path)
+
+
+def _free_ports(n_ports: int) -> int:
+    """Return the first of some neighbouring UDP ports that nobody uses."""
+    for start in range(50_100, 60_000, n_ports):
+        sockets = [socket.socket(socket.AF_INET, socket.SOCK_DGRAM) for _ in range(n_ports)]
+        try:
+            for i, one in enumerate(sockets):
+                one.bind(("127.0.0.1", start + i))
+        except OSError:
+            continue
+        else:
+            return start
+        finally:
+            for one in sockets:
+                one.close()
+    raise ServiceError(f"No {n_ports} neighbouring UDP ports are free.", "See what uses them: ss -ulpn")
+
+
+@contextmanager
+def _services(config: Path, log: Path) -> Iterator[None]:
+    """Run ``forebay run`` beside the body."""
+    with log.open("w", encoding="utf-8") as stream:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "forebay", "run", str(config)], stderr=stream, stdin=subprocess.DEVNULL
+        )
+        try:
+            yield
+        finally:
+            process.send_signal(signal.SIGTERM)
+            try:
+                process.wait(30)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+    if process.returncode:
+        raise ServiceError(f"The services ended with exit code {process.returncode}.", f"See {log}.")
+
+
+def _options(config: Config, n_pulses: int, rate_hz: float) -> Options:
+    detector = config.detectors[DETECTOR]
+    return Options(
+        layout=jungfrau(),
+        n_modules=N_MODULES,
+        start_udp_port=detector.start_udp_port,
+        rate_hz=rate_hz,
+        first_pulse=FIRST_PULSE,
+        count=n_pulses + EXTRA_PULSES,
+        pattern="picture",
+        faults=Faults.parse(FAULTS),
+    )
+
+
+def _record(config: Config, n_pulses: int, rate_hz: float) -> tuple[Manifest, Path]:
+    """Start the simulator in a process of its own and record what it sends."""
+    pulses = f"{FIRST_PULSE}..{FIRST_PULSE + n_pulses - 1}"
+    name = _free_name(config.record.directory)
+    recorder = Recorder(config, DETECTOR, name, Request(pulses=pulses))
+    detector = config.detectors[DETECTOR]
+    command = [sys.executable, "-m", "forebay", "sim", "detector", "--modules", str(N_MODULES)]
+    command += ["--port", str(detector.start_udp_port), "--rate", str(rate_hz), "--first", str(FIRST_PULSE)]
+    command += ["--count", str(n_pulses + EXTRA_PULSES), "--pattern", "picture"]
+    command += [word for fault in FAULTS for word in ("--fault", fault)]
+    simulator = subprocess.Popen(command, stdout=subprocess.DEVNULL, stdin=subprocess.DEVNULL)
+    try:
+        return record_with_progress(recorder, threading.Event(), quiet=False), recorder.path
+    finally:
+        simulator.terminate()
+        simulator.wait()
+
+
+def _free_name(directory: Path) -> str:
+    """Return the first of demo-001.h5, demo-002.h5 ... that does not exist."""
+    taken = {path.name.split(".")[0] for path in directory.iterdir()}
+    return next(name for i in range(1, 10**6) if (name := f"demo-{i:03}") not in taken) + ".h5"
+
+
+def _print_summary(
+    console: Console, file: Path, manifest: Manifest, report: Report, truth: Truth, n_pulses: int
+) -> bool:
+    """Print the account; return whether the file is whole and tells just what was injected."""
+    (source,) = manifest.sources.values()
+    flagged = {one.pulse_id: one.missing_packets for one in source.incomplete}
+    injected: dict[int, dict[str, int]] = {}
+    for beat, missing in zip(truth.beats[:n_pulses], truth.missing(), strict=False):
+        if missing.any():
+            injected[beat.pulse_id] = {str(i): int(n) for i, n in enumerate(missing) if n}
+    grown = manifest.counters.difference.receiver.values()
+    packets = sum(port["received"] for port in grown)
+    dropped = sum(port["kernel_drop"] for port in grown)
+    is_whole = source.got == n_pulses and all(problem.severity != "problem" for problem in report.problems)
+    is_true = is_whole and flagged == injected
+    show_report(console, report, most=5)
+    stored = file.stat().st_size
+    pixels = source.got * N_MODULES * jungfrau().frame_bytes
+    n_lost = sum(n for one in injected.values() for n in one.values())
+    rows = [
+        ("packets", f"{packets} received, {dropped} dropped by the kernel"),
+        ("injected", f"{n_lost} packets lost in {len(injected)} of {n_pulses} pulses"),
+        (
+            "flagged",
+            f"{sum(n for one in flagged.values() for n in one.values())} packets in {len(flagged)} pulses",
+        ),
+        ("images", f"{source.got}, {size(pixels)} of pixels"),
+        ("file", f"{file}, {size(stored)}, {pixels / stored:.2f} times smaller"),
+    ]
+    console.print(facts("\nSummary", rows), soft_wrap=True)
+    if is_true:
+        console.print(
+            Text("The losses that were injected, and only they, are reported, pulse by pulse.", style="green")
+        )
+    else:
+        console.print(
+            Text(
+                "The file does not tell exactly what was injected: this machine lost more. "
+                "forebay doctor says what to tune.",
+                style="red",
+            )
+        )
+    return is_true
+
+
+def _how_to_open(file: Path) -> str:
+    viewer = "silx view" if shutil.which("silx") else "h5web, silx view or HDFView"
+    return (
+        f"Open it: {viewer}, or in Python:\n"
+        "  import h5py, hdf5plugin\n"
+        f"  images = h5py.File({str(file)!r})['/entry/data/data']"
+    )

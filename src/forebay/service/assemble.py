@@ -1,0 +1,135 @@
+"""The assemble service: joins finished frames to events and releases them in the detector's ring."""
+
+from __future__ import annotations
+
+import threading
+import time
+
+import numpy as np
+from numpy.typing import NDArray
+
+from forebay.assemble.builder import Builder, Built
+from forebay.config import Config, DetectorConfig
+from forebay.errors import OverwrittenError
+from forebay.ring.shared import SharedRing, wait_attach
+from forebay.ring.slots import BUILD_COUNTERS, FRAME
+from forebay.service.process import notify, say
+from forebay.service.tables import detector_config
+from forebay.stream.endpoint import ipc
+from forebay.stream.frames import FramePuller
+
+_READ_TIMEOUT_S = 0.01
+_ATTACH_TIMEOUT_S = 10.0
+_DRAIN_TIMEOUT_S = 0.2
+
+
+class Assembler:
+    """Builds the events of one ring; begins where an assembler before it was killed."""
+
+    def __init__(self, ring: SharedRing, detector: DetectorConfig) -> None:
+        build = detector.build
+        self.ring = ring
+        self._builder = Builder(
+            ring.n_modules,
+            ring.packets_per_module,
+            patience=build.patience,
+            deadline_ns=int(build.deadline_s * 1e9),
+            pulse_step=build.pulse_step,
+            max_jump=build.max_jump,
+        )
+        ring.finish(finished=False)
+        self.add(self._left_behind())
+
+    def _left_behind(self) -> NDArray[np.void]:
+        """Return the frames that lie in the ring and belong to no event, in order of arrival."""
+        frames = self.ring.resting_frames()
+        released = np.array([self._is_released(int(pulse_id)) for pulse_id in frames["pulse_id"]], bool)
+        frames = frames[~released]
+        order: NDArray[np.intp] = np.argsort(frames["time_ns"], kind="stable")
+        in_order: NDArray[np.void] = frames[order]
+        return in_order
+
+    def _is_released(self, pulse_id: int) -> bool:
+        number = self.ring.slots.event_of(pulse_id)
+        if number == 0:
+            return False
+        try:
+            return self.ring.event(number - 1).pulse_id == pulse_id
+        except OverwrittenError:
+            return False
+
+    def add(self, frames: NDArray[np.void]) -> None:
+        """Take finished frames and release what they complete."""
+        now_ns = time.monotonic_ns()
+        self._release([*self._builder.add(frames, now_ns), *self._builder.tick(now_ns)])
+
+    def tick(self) -> None:
+        """Release what is overdue."""
+        self._release(self._builder.tick(time.monotonic_ns()))
+
+    def finish(self) -> None:
+        """Release all that is open and say that nothing more comes."""
+        self._release(self._builder.drain())
+        self.ring.finish()
+        say("assembled", **self._builder.counters)
+
+    def _release(self, built: list[Built]) -> None:
+        slots = self.ring.slots
+        for one in built:
+            slots.release(one.pulse_id, one.time_ns, one.slot, one.owner, one.missing_packets)
+        counters = self._builder.counters
+        slots.set_counters(
+            self.ring.n_modules, np.array([counters[name] for name in BUILD_COUNTERS], np.uint64)
+        )
+        if built:
+            slots.wake()
+
+
+def assemble(config: Config, name: str, stop: threading.Event) -> None:
+    """Assemble detector `name` until `stop`, then release what is in flight.
+
+    When the receive service was restarted and owns a new ring, the old one is finished and the new one
+    taken up.
+
+    Raises
+    ------
+    RingError
+        If there is no ring within 10 s.
+    StreamError
+        If somebody else assembles this detector.
+    """
+    detector = detector_config(config, name)
+    puller = FramePuller(ipc(config.runtime_dir, f"{name}.frames"), FRAME)
+    try:
+        ring = wait_attach(name, config.runtime_dir, _ATTACH_TIMEOUT_S, writable=True)
+        assembler = Assembler(ring, detector)
+        notify("READY=1")
+        say("assembling", modules=ring.n_modules, resumed_at=ring.n_events)
+        try:
+            timeout = _READ_TIMEOUT_S
+            while True:
+                batches = puller.read(timeout)
+                for batch in batches or ():
+                    if batch.generation != assembler.ring.generation:
+                        assembler = _change_ring(assembler, config, name, detector)
+                    if batch.generation == assembler.ring.generation:
+                        assembler.add(batch.frames)
+                assembler.tick()
+                if stop.is_set():
+                    if not batches:
+                        break
+                    timeout = _DRAIN_TIMEOUT_S
+        finally:
+            assembler.finish()
+            assembler.ring.close()
+    finally:
+        say("taken over", **puller.counters)
+        puller.close()
+
+
+def _change_ring(old: Assembler, config: Config, name: str, detector: DetectorConfig) -> Assembler:
+    old.finish()
+    old.ring.close()
+    ring = wait_attach(name, config.runtime_dir, _ATTACH_TIMEOUT_S, writable=True)
+    say("the receive service was restarted: new ring", generation=ring.generation)
+    return Assembler(ring, detector)

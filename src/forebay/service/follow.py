@@ -1,0 +1,86 @@
+"""A source over a detector's ring that survives the restart of the ring's owner."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from forebay.errors import RingError
+from forebay.event import Event
+from forebay.ring.reader import RingReader
+from forebay.ring.shared import SharedRing
+
+
+class RingFollower:
+    """Reads a ring, and the next one of the same name when its owner was restarted.
+
+    Parameters
+    ----------
+    name:
+        Name of the ring.
+    start:
+        Where to begin in the first ring, see `SharedRing.reader`; later rings are read from their start.
+
+    Attributes
+    ----------
+    ring:
+        The ring that is read now.
+    n_rings:
+        How many rings were read: 1 while the owner was not restarted.
+
+    Raises
+    ------
+    RingError
+        If there is no ring yet.
+    """
+
+    def __init__(self, name: str, runtime_dir: Path, start: str | int = "newest") -> None:
+        self._name = name
+        self._runtime_dir = runtime_dir
+        self.ring = SharedRing.attach(name, runtime_dir)
+        self.n_rings = 1
+        self._reader: RingReader | None = self.ring.reader(start)
+        self._n_lost_before = 0
+
+    @property
+    def n_lost(self) -> int:
+        """Events that left a ring's log before they were read."""
+        return self._n_lost_before + (self._reader.n_lost if self._reader else 0)
+
+    @property
+    def n_behind(self) -> int:
+        """Events released and not yet read."""
+        return self._reader.n_behind if self._reader else 0
+
+    def read(self, timeout: float) -> Sequence[Event]:
+        """Return the next events; while there is no ring, wait for one. Never None."""
+        if self._reader is None:
+            self._next_ring(timeout)
+        if self._reader is None:
+            return ()
+        events = self._reader.read(timeout)
+        if events is None:
+            self._n_lost_before += self._reader.n_lost
+            self._reader = None
+            return ()
+        return events
+
+    def _next_ring(self, timeout: float) -> None:
+        try:
+            ring = SharedRing.attach(self._name, self._runtime_dir)
+        except RingError:
+            time.sleep(min(timeout, 0.05))
+            return
+        if ring.generation == self.ring.generation:
+            ring.close()
+            time.sleep(min(timeout, 0.05))
+            return
+        self.ring.close()
+        self.ring = ring
+        self.n_rings += 1
+        self._reader = ring.reader("oldest")
+
+    def close(self) -> None:
+        """Let go of the ring; may be called twice."""
+        self.ring.close()

@@ -1,0 +1,126 @@
+"""The life of a process: signals set a flag, logs are lines of key=value, the end is an honest exit code."""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import logging
+import os
+import signal
+import socket
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from forebay.errors import ForebayError
+
+LOG = logging.getLogger("forebay")
+
+_PR_SET_PDEATHSIG = 1
+
+
+class LineFormatter(logging.Formatter):
+    """One line an event: time (UTC), level, service, what happened, then fields as key=value."""
+
+    def __init__(self, service: str) -> None:
+        super().__init__()
+        self._service = service
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the line, without its end."""
+        stamp = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created))
+        parts = [f"{stamp}.{int(record.msecs):03}Z", record.levelname, self._service, record.getMessage()]
+        parts += [f"{key}={_value(value)}" for key, value in getattr(record, "fields", {}).items()]
+        if record.exc_info:
+            parts.append(f"traceback={json.dumps(self.formatException(record.exc_info))}")
+        return " ".join(parts)
+
+
+def _value(value: object) -> str:
+    text = f"{value:.6g}" if isinstance(value, float) else str(value)
+    return json.dumps(text) if not text or any(c in text for c in ' ="\n') else text
+
+
+def say(event: str, level: int = logging.INFO, **fields: object) -> None:
+    """Log one event of interest with its fields; never called for each packet."""
+    LOG.log(level, event, extra={"fields": fields})
+
+
+def log_to_stderr(service: str, level: int = logging.INFO) -> None:
+    """Send this process's log lines to standard error."""
+    stream = logging.StreamHandler(sys.stderr)
+    stream.setFormatter(LineFormatter(service))
+    LOG.handlers[:] = [stream]
+    LOG.setLevel(level)
+    LOG.propagate = False
+
+
+def notify(state: str) -> None:
+    """Tell whoever supervises us (systemd's notification protocol), e.g. ``READY=1``."""
+    path = os.environ.get("NOTIFY_SOCKET")
+    if not path:
+        return
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as sock:
+        try:
+            sock.sendto(state.encode(), path.replace("@", "\0", 1))
+        except OSError as error:
+            say("nobody listens for our state", logging.WARNING, error=error)
+
+
+def die_with_parent(parent_pid: int) -> None:
+    """Get SIGTERM when the parent process ends, also when it ended already."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM) != 0:
+        raise OSError(ctypes.get_errno(), "prctl")
+    if os.getppid() != parent_pid:
+        os.kill(os.getpid(), signal.SIGTERM)
+
+
+@contextmanager
+def stop_on_signal() -> Iterator[threading.Event]:
+    """Lend an event that SIGTERM and SIGINT set; the old meaning of both returns afterwards.
+
+    A second SIGINT ends the process at once.
+    """
+    stop = threading.Event()
+
+    def on_signal(number: int, _frame: object) -> None:
+        if stop.is_set() and number == signal.SIGINT:
+            signal.signal(signal.SIGINT, signal.SIG_DFL)
+            signal.raise_signal(signal.SIGINT)
+        stop.set()
+
+    before = {number: signal.signal(number, on_signal) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield stop
+    finally:
+        for number, action in before.items():
+            signal.signal(number, action)
+
+
+@contextmanager
+def service_life(name: str, parent_pid: int | None) -> Iterator[threading.Event]:
+    """Run the body as a service: log lines, signals, parent; lends the stop flag.
+
+    Raises
+    ------
+    SystemExit
+        With 1 if the body failed; the reason is logged, with a traceback only where it is not a
+        `ForebayError`.
+    """
+    log_to_stderr(name)
+    with stop_on_signal() as stop:
+        if parent_pid is not None:
+            die_with_parent(parent_pid)
+        try:
+            yield stop
+        except ForebayError as error:
+            say("failed", logging.ERROR, reason=error)
+            notify(f"STATUS={error}")
+            raise SystemExit(1) from error
+        except Exception as error:
+            LOG.exception("failed")
+            raise SystemExit(1) from error
+        say("ended")

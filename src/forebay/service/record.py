@@ -1,0 +1,203 @@
+"""Recording: the events that a request asks for, from a detector's ring into one checked file."""
+
+from __future__ import annotations
+
+import shutil
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from forebay.config import Config
+from forebay.errors import ConfigError, StoreError
+from forebay.event import Event
+from forebay.ring.shared import SharedRing
+from forebay.service.follow import RingFollower
+from forebay.service.pump import pump
+from forebay.service.select import Selected
+from forebay.service.tables import detector_config, packet_layout
+from forebay.store.hdf5 import ImageFile
+from forebay.store.manifest import Counters, Manifest, Recording, Request, fields_of
+from forebay.store.paths import contained
+
+_RELEASE_MARGIN_S = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How a recording stands.
+
+    Attributes
+    ----------
+    n_asked:
+        Images asked for; None where only time or the stop ends it.
+    n_written, n_incomplete, n_lost:
+        Images written, images with missing packets, images that came and are lost.
+    written_bytes, pixel_bytes:
+        Bytes of images as stored and as received.
+    ring_fill:
+        Part of the ring that waits to be written, 0 .. 1; at 1 images are lost.
+    free_bytes:
+        Free space where the file is written.
+    """
+
+    seconds: float
+    n_asked: int | None
+    n_written: int
+    n_incomplete: int
+    n_lost: int
+    written_bytes: int
+    pixel_bytes: int
+    ring_fill: float
+    free_bytes: int
+
+
+class Recorder:
+    """One recording of one detector.
+
+    Everything is checked before anything is created.
+
+    Parameters
+    ----------
+    file:
+        Path below ``record.directory``.
+    request:
+        What to record; exactly one of pulses, images, seconds, or none: until stopped.
+    idle_s:
+        The recording ends when nothing has come for so long.
+
+    Raises
+    ------
+    ConfigError
+        If the detector is unknown, or the pulses asked for have left the ring.
+    RingError
+        If the detector is not being received.
+    StoreError
+        If the file cannot be written or the disk is nearly full.
+    """
+
+    def __init__(
+        self, config: Config, name: str, file: str, request: Request, *, idle_s: float = 10.0
+    ) -> None:
+        detector = detector_config(config, name)
+        layout = packet_layout(detector)
+        self.path = contained(config.record.directory, file)
+        _check_disk(config, self.path)
+        self._source = RingFollower(name, config.runtime_dir, "newest" if request.range is None else "oldest")
+        try:
+            self._check_past(request)
+            self._request = request
+            self._port = detector.start_udp_port
+            self._ring = self._source.ring
+            self._ring_start = counters_of(self._ring, self._port)
+            self._grown = Counters()
+            self._start = self._ring_start
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            recording = Recording(
+                source=name,
+                shape=self._ring.image_shape,
+                dtype=self._ring.pixel.name,
+                n_modules=self._ring.n_modules,
+                packets_per_module=self._ring.packets_per_module,
+                detector=layout.name,
+                header=fields_of(layout.header),
+                compression=config.record.compression,
+                requested=request,
+                configuration=config.model_dump(mode="json"),
+                counters=self._start,
+            )
+            self._file = ImageFile(self.path, recording, config.record.threads)
+        except BaseException:
+            self._source.close()
+            raise
+        self._selected = Selected(
+            self._source, request, idle_s=idle_s, late_s=detector.build.deadline_s + _RELEASE_MARGIN_S
+        )
+        self._began = time.monotonic()
+        self._n_incomplete = 0
+
+    def _check_past(self, request: Request) -> None:
+        span, asked = self._source.ring.span, request.range
+        if asked is not None and span is not None and asked.last < span.first:
+            raise ConfigError(
+                f"Pulses {asked} have left the ring of {self._source.ring.name}, which holds {span}.",
+                "Ask for newer pulses, or give the ring more slots.",
+            )
+
+    def run(self, stop: threading.Event) -> Manifest:
+        """Record until the request is fulfilled or `stop`; return what the file says of itself.
+
+        Raises
+        ------
+        StoreError
+            If the disk fails; what is whole is kept, and the error says where.
+        """
+        try:
+            pump(self._selected, [self, self._file], stop.is_set)
+        finally:
+            end = counters_of(self._ring, self._port)
+            grown = _sum(self._grown, end.since(self._ring_start))
+            self._file.conclude(self._selected.reason or "stopped", _sum(self._start, grown))
+            self._source.close()
+            self._file.close()
+        assert self._file.manifest is not None
+        return self._file.manifest
+
+    def close(self) -> None:
+        """Nothing more: `run` closes the file, whatever happened."""
+
+    def write(self, events: Sequence[Event]) -> None:
+        """Count what goes into the file, and notice a new ring."""
+        self._n_incomplete += sum(not event.is_complete for event in events)
+        if self._source.ring is not self._ring:
+            self._grown = _sum(self._grown, counters_of(self._ring, self._port).since(self._ring_start))
+            self._ring = self._source.ring
+            self._ring_start = Counters()
+
+    @property
+    def progress(self) -> Progress:
+        """How the recording stands; may be asked from another thread."""
+        counts = self._file.counters
+        rows, columns = self._ring.image_shape
+        image_bytes = rows * columns * self._ring.pixel.itemsize
+        asked = self._request.range
+        return Progress(
+            seconds=time.monotonic() - self._began,
+            n_asked=len(asked) if asked is not None else self._request.images,
+            n_written=counts["written"],
+            n_incomplete=self._n_incomplete,
+            n_lost=counts["overwritten"] + counts["not_written"] + self._source.n_lost,
+            written_bytes=self._file.written_bytes,
+            pixel_bytes=counts["written"] * image_bytes,
+            ring_fill=min(1.0, (self._source.n_behind + self._file.n_queued) / self._ring.n_slots),
+            free_bytes=shutil.disk_usage(self.path.parent).free,
+        )
+
+
+def counters_of(ring: SharedRing, start_udp_port: int) -> Counters:
+    """Return the counters of everything before the file; ports by their number."""
+    found = ring.counters()
+    builder = found.pop("builder")
+    receiver = {str(start_udp_port + i): found[f"module {i}"] for i in range(ring.n_modules)}
+    return Counters(receiver, builder)
+
+
+def _sum(one: Counters, other: Counters) -> Counters:
+    def both(a: dict[str, int], b: dict[str, int]) -> dict[str, int]:
+        return {name: a.get(name, 0) + b.get(name, 0) for name in a | b}
+
+    ports = one.receiver | other.receiver
+    receiver = {port: both(one.receiver.get(port, {}), other.receiver.get(port, {})) for port in ports}
+    return Counters(receiver, both(one.builder, other.builder))
+
+
+def _check_disk(config: Config, path: Path) -> None:
+    existing = next(parent for parent in path.parents if parent.exists())
+    free = shutil.disk_usage(existing).free
+    least = config.record.min_free_bytes
+    if free < least:
+        raise StoreError(
+            f"{existing} has {free / 1e9:.2f} GB free; a recording needs {least / 1e9:.2f} GB at its start.",
+            "Free some space, or lower record.min_free_bytes.",
+        )

@@ -1,0 +1,29 @@
+"""The services by the name under which they are started."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from importlib import import_module
+
+from forebay.config import Config
+from forebay.errors import ConfigError
+
+ROLES = ("receive", "assemble", "live")
+"""In the order in which data walk through them."""
+
+Body = Callable[[Config, str, threading.Event], None]
+
+
+def role_of(name: str) -> Body:
+    """Return the body of a service; imported only now, because each needs other libraries.
+
+    Raises
+    ------
+    ConfigError
+        If there is no such service.
+    """
+    if name not in ROLES:
+        raise ConfigError(f"There is no service {name!r}.", f"The services are: {', '.join(ROLES)}.")
+    body: Body = getattr(import_module(f"forebay.service.{name}"), name)
+    return body
