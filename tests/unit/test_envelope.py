@@ -95,7 +95,7 @@ def test_large_images_travel_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     message = encode(one(), sequence=0, instance=0, pixels=True)
     assert [len(part) for part in message[1:]] == [7, 7, 7, 3] + [7] * 13 + [5]
     assert same(decode(message).event.arrays["data"], one().arrays["data"])
-    with pytest.raises(WireError, match="its parts have"):
+    with pytest.raises(WireError, match="its parts"):
         decode([message[0], *message[1:4][::-1], message[4], *message[5:-1], message[-1][:4]])
     with pytest.raises(WireError, match="announces"):
         decode([*message, b""])

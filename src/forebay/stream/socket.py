@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import time
 from collections.abc import Sequence
 
 import zmq
@@ -13,6 +14,9 @@ from forebay.stream.endpoint import check, claim, in_use
 
 MAX_PART_BYTES = 8 * 2**20
 """Larger parts than any of our formats has; ZeroMQ drops a peer that sends one."""
+
+COPY_BYTES = 2**16
+"""Parts of this size and more are lent to ZeroMQ; below, a copy is cheaper."""
 
 MAX_PARTS = 4096
 """Messages of more parts are read to their end and thrown away as malformed."""
@@ -55,6 +59,19 @@ class Socket:
         self._socket.setsockopt(zmq.RECONNECT_IVL_MAX, 1000)
         if kind == zmq.SUB:
             self._socket.setsockopt(zmq.SUBSCRIBE, b"")
+        self._open(endpoint, bind)
+        self.endpoint = self._socket.getsockopt_string(zmq.LAST_ENDPOINT)
+
+    def connect(self, endpoint: str, *, public: bool = False) -> None:
+        """Connect to one more endpoint; on an error the socket is closed."""
+        try:
+            check(endpoint, binds=False, public=public)
+        except StreamError:
+            self.close()
+            raise
+        self._open(endpoint, bind=False)
+
+    def _open(self, endpoint: str, bind: bool) -> None:
         try:
             if bind:
                 self._socket.bind(endpoint)
@@ -65,10 +82,9 @@ class Socket:
             if error.errno == zmq.EADDRINUSE:
                 raise in_use(endpoint) from error
             raise StreamError(
-                f"{endpoint} cannot be {'bound' if bind else 'connected'}: {error.strerror}.",
+                f"{endpoint} cannot be {'bound' if bind else 'connected'}: {zmq.strerror(error.errno or 0)}.",
                 "Check the address, the port and the rights.",
             ) from error
-        self.endpoint = self._socket.getsockopt_string(zmq.LAST_ENDPOINT)
 
     @property
     def closed(self) -> bool:
@@ -82,31 +98,41 @@ class Socket:
     def send(self, parts: Sequence[bytes | memoryview], timeout: float = 0.0) -> bool:
         """Send one message; return False if its queue stayed full for `timeout` seconds.
 
-        Parts of 64 KiB and more are not copied: their memory must not change until they are sent.
+        Parts of `COPY_BYTES` and more are not copied: their memory must not change afterwards.
 
         Raises
         ------
         StreamError
             If the stream was closed.
         """
-        if self._socket.closed:
-            raise StreamError(f"The stream {self.endpoint} was closed; nothing can be sent.")
+        self._check_open()
+        end = time.monotonic() + timeout
+        while not self._try(parts):
+            left = end - time.monotonic()
+            if left <= 0 or not self._socket.poll(_milliseconds(left), zmq.POLLOUT):
+                return False
+        return True
+
+    def _try(self, parts: Sequence[bytes | memoryview]) -> bool:
         last = len(parts) - 1
-        flags = zmq.DONTWAIT
-        if timeout > 0 and not self._socket.poll(_milliseconds(timeout), zmq.POLLOUT):
-            return False
-        try:
-            for i, part in enumerate(parts):
-                self._socket.send(part, flags if i == last else flags | zmq.SNDMORE, copy=len(part) < 65536)
-        except zmq.Again:
-            return False
+        for i, part in enumerate(parts):
+            more = 0 if i == last else zmq.SNDMORE
+            try:
+                self._socket.send(part, zmq.DONTWAIT | more, copy=len(part) < COPY_BYTES)
+            except zmq.Again:
+                # After the first part it means that the peer went away meanwhile; ZeroMQ then throws the
+                # message away, but wants to see its end.
+                for k in range(i + 1, last + 1) if i else ():
+                    self._socket.send(b"", zmq.DONTWAIT | (0 if k == last else zmq.SNDMORE))
+                return False
         return True
 
     def receive(self, timeout: float = 0.0) -> list[bytes | memoryview] | None:
         """Return the parts of the next message, or None if none came for `timeout` seconds.
 
-        A message of more than `MAX_PARTS` parts comes as no parts at all.
+        A message of more than `MAX_PARTS` parts comes as no parts at all. `StreamError` after `close`.
         """
+        self._check_open()
         try:
             head = self._socket.recv(zmq.DONTWAIT)
         except zmq.Again:
@@ -124,6 +150,10 @@ class Socket:
             if n_parts <= MAX_PARTS:
                 parts.append(part)
         return parts if n_parts <= MAX_PARTS else []
+
+    def _check_open(self) -> None:
+        if self._socket.closed:
+            raise StreamError(f"The stream {self.endpoint} was closed.", "Open a new one.")
 
     def close(self, linger: float = 0.0) -> None:
         """Send what waits for at most `linger` seconds, then let go of everything; may be called twice."""

@@ -204,7 +204,7 @@ def decode(parts: Sequence[Part]) -> Envelope:
         lengths = [memoryview(part).nbytes for part in mine]
         if sum(lengths) != described.n_bytes or any(n != PART_BYTES for n in lengths[:-1]):
             raise WireError(
-                f"Array {described.name!r}: {described.n_bytes} bytes by its header, its parts have {lengths}."
+                f"Array {described.name!r}: {described.n_bytes} bytes in the header, its parts {lengths}."
             )
         arrays[described.name] = (described, mine)
     if position != len(parts):
