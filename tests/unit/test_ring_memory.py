@@ -125,11 +125,11 @@ def test_get_says_the_span() -> None:
         ring.get(41)
 
 
-def test_select_is_sorted_and_keeps_to_the_step() -> None:
+def test_range_is_sorted_and_keeps_to_the_step() -> None:
     ring = MemoryRing(10, 100)
     ring.write([event(p) for p in (2, 4, 5, 8, 6)])
-    assert ids(ring.select(PulseRange(3, 100))) == [4, 5, 6, 8]
-    assert ids(ring.select(PulseRange(3, 100, 4))) == [4, 8]
+    assert ids(ring.read(PulseRange(3, 100))) == [4, 5, 6, 8]
+    assert ids(ring.read(PulseRange(3, 100, 4))) == [4, 8]
 
 
 def test_readers_steal_nothing_from_each_other() -> None:
@@ -338,4 +338,4 @@ def test_like_a_plain_list(max_events: int, max_bytes: int, steps: list[tuple[An
         assert ring.span == (PulseRange(min(current), max(current)) if current else None)
         for pulse_id, size in current.items():
             assert ring.get(pulse_id).arrays["x"].size == size
-        assert ids(ring.select(PulseRange(0, 30))) == sorted(current)
+        assert ids(ring.read(PulseRange(0, 30))) == sorted(current)

@@ -51,7 +51,7 @@ class MemoryRing:
     """The newest events of one source, bounded by count and by bytes; a `forebay.ports.Ring`.
 
     Any thread may write, get and read. Pulse ids count in the newest epoch only (see
-    `forebay.ring.epoch`): once the source's counter restarts, `span`, `get` and `select` know the
+    `forebay.ring.epoch`): once the source's counter restarts, `span`, `get` and `read` know the
     events since then, while readers still go through the older ones in the order of arrival. Of a
     repeated pulse id the newest event wins; readers see all of them.
 
@@ -119,7 +119,7 @@ class MemoryRing:
                 return self._log.held[number].event
             raise missing(pulse_id, self._span())
 
-    def select(self, pulses: PulseRange) -> list[Event]:
+    def read(self, pulses: PulseRange) -> list[Event]:
         """Return the events of these pulses that are there, by rising pulse id."""
         with self._log.changed:
             return [self._log.held[self._number[p]].event for p in sorted(self._number) if p in pulses]

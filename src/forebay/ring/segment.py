@@ -1,0 +1,207 @@
+"""One segment of a disk ring: a data file of records, and an index file that says where they are.
+
+Data file: a header of 80 bytes (`_HEADER`, then its checksum), then records one after the other. A
+record is 40 bytes (`RECORD`), the size of each part as uint32, zeros up to a multiple of 8, the parts,
+zeros up to a multiple of 8. Its checksum (XXH3, 64 bits) covers everything in it but itself.
+
+Index file: an `ENTRY` for each record in the same order: the record's place, a copy of its 40 bytes,
+and a word that mixes all these, so that a damaged entry is known without looking at the data.
+
+Data are written before their entry. Both files are named by the number of their first record; the
+records of a ring are numbered from 0 without a gap, so that what is missing between two segments is
+known. All integers are little endian. No size that was read is used before it was checked.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator, Sequence
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from xxhash import xxh3_64, xxh3_64_intdigest
+
+from forebay.errors import RingError
+from forebay.pulse import MAX_PULSE_ID
+
+Part = bytes | bytearray | memoryview
+"""Contiguous bytes of any item type."""
+
+MAX_PARTS: Final = 100_000
+MAX_PART_BYTES: Final = 2**32 - 1
+JOIN_BYTES: Final = 32 * 2**10
+"""Below this, joining parts costs less than handling them one by one."""
+
+_MAGIC: Final = b"forebay ring 1\n\0"
+_HEADER: Final = struct.Struct("<16s7q")
+HEADER_BYTES: Final = _HEADER.size + 8
+
+RECORD: Final = np.dtype(
+    [
+        ("checksum", "<u8"),
+        ("n_bytes", "<i8"),  # of the whole record
+        ("pulse_id", "<i8"),
+        ("time_ns", "<i8"),
+        ("epoch", "<u4"),
+        ("n_parts", "<u4"),
+    ]
+)
+ENTRY: Final = np.dtype([("offset", "<i8"), *((n, RECORD[n]) for n in RECORD.names or ()), ("mix", "<u8")])
+_AFTER_CHECKSUM: Final = struct.Struct("<qqqII")
+_WORDS: Final = ENTRY.itemsize // 8
+_ODD: Final = np.array(
+    [0x9E3779B97F4A7C15 * (2 * i + 1) & 0xFFFFFFFFFFFFFFFF for i in range(_WORDS - 1)], "<u8"
+)
+
+Entries = NDArray[Any]
+"""Index entries, (record,) of `ENTRY`."""
+
+
+class Record(NamedTuple):
+    """What a ring keeps of one event; a tuple because hundreds of thousands are made a second.
+
+    `number` counts the records of the ring from 0, `epoch` the restarts of the pulse counter. The
+    `parts` are read-only views of one larger block that they keep alive.
+    """
+
+    number: int
+    pulse_id: int
+    time_ns: int
+    epoch: int
+    parts: tuple[memoryview, ...]
+
+
+class Summary(NamedTuple):
+    """What one segment holds: `n_records` numbered from `number`, all of one `epoch`; ends included."""
+
+    number: int
+    epoch: int
+    n_records: int
+    low_pulse: int
+    high_pulse: int
+    low_time_ns: int
+    high_time_ns: int
+
+
+class Block:
+    """Records of one epoch, packed and waiting to be written together."""
+
+    def __init__(self, epoch: int) -> None:
+        self.epoch = epoch
+        self.n_records = 0
+        self.n_bytes = 0
+        self.low_pulse, self.high_pulse = MAX_PULSE_ID, -1
+        self.low_time_ns, self.high_time_ns = 2**63 - 1, -(2**63)
+        self.data: list[Part] = []
+        self._entries: list[bytes] = []
+
+    def add(self, pulse_id: int, time_ns: int, parts: Sequence[Part]) -> None:
+        """Pack one record; large parts are kept by reference until the block is written."""
+        sizes = [len(part) if type(part) is bytes else memoryview(part).nbytes for part in parts]
+        n_parts = len(sizes)
+        before = RECORD.itemsize + 4 * n_parts
+        end = before + -before % 8 + sum(sizes)
+        n_bytes = end + -end % 8
+        fields = _AFTER_CHECKSUM.pack(n_bytes, pulse_id, time_ns, self.epoch, n_parts)
+        head = fields + struct.pack(f"<{n_parts}I", *sizes) + bytes(-before % 8)
+        if n_bytes < JOIN_BYTES:
+            body = b"".join((head, *parts, bytes(-end % 8)))
+            checksum = xxh3_64_intdigest(body).to_bytes(8, "little")
+            self.data += (checksum, body)
+        else:
+            digest = xxh3_64(head)
+            for part in (*parts, bytes(-end % 8)):
+                digest.update(part)
+            checksum = digest.intdigest().to_bytes(8, "little")
+            self.data += (checksum + head, *parts, bytes(-end % 8))
+        self._entries += (self.n_bytes.to_bytes(8, "little"), checksum, fields)
+        self.n_bytes += n_bytes
+        self.n_records += 1
+        self.low_pulse, self.high_pulse = min(self.low_pulse, pulse_id), max(self.high_pulse, pulse_id)
+        self.low_time_ns = min(self.low_time_ns, time_ns)
+        self.high_time_ns = max(self.high_time_ns, time_ns)
+
+    def index(self, offset: int) -> bytes:
+        """Return the index entries of this block once its first record lies at `offset`."""
+        words = np.frombuffer(b"".join(self._entries), "<u8").reshape(-1, _WORDS - 1)
+        out = np.empty((len(words), _WORDS), "<u8")
+        out[:, :-1] = words
+        out[:, 0] += np.uint64(offset)
+        out[:, -1] = mix(out)
+        return out.tobytes()
+
+
+def unpack(block: bytes, base: int, entries: Entries, numbers: Sequence[int]) -> Iterator[Record | None]:
+    """Take records out of the bytes that lie at `base` of the data file; None where one is damaged."""
+    view = memoryview(block)
+    starts = (entries["offset"] - base).tolist()
+    heads = words_of(entries)[:, 1 : _WORDS - 1].tobytes()
+    size = RECORD.itemsize
+    fields = zip(
+        numbers,
+        entries["pulse_id"].tolist(),
+        entries["time_ns"].tolist(),
+        entries["epoch"].tolist(),
+        starts,
+        entries["n_bytes"].tolist(),
+        entries["n_parts"].tolist(),
+        entries["checksum"].tolist(),
+        strict=True,
+    )
+    at = 0
+    for number, pulse_id, time_ns, epoch, start, n_bytes, n_parts, checksum in fields:
+        body = view[start + 8 : start + n_bytes]
+        head, at = heads[at : at + size], at + size
+        if block[start : start + size] != head or xxh3_64_intdigest(body) != checksum:
+            yield None
+            continue
+        if size + 4 * n_parts > n_bytes:
+            yield None
+            continue
+        sizes = struct.unpack_from(f"<{n_parts}I", block, start + size)
+        place = start + size + 4 * n_parts
+        place += -place % 8  # records begin at multiples of 8
+        if place + sum(sizes) > start + n_bytes:
+            yield None
+            continue
+        if n_parts == 1:
+            parts: tuple[memoryview, ...] = (view[place : place + sizes[0]],)
+        else:
+            cut = []
+            for part_bytes in sizes:
+                cut.append(view[place : place + part_bytes])
+                place += part_bytes
+            parts = tuple(cut)
+        yield Record(number, pulse_id, time_ns, epoch, parts)
+
+
+def words_of(entries: Entries) -> NDArray[np.uint64]:
+    """Return the same entries as words, (record, word)."""
+    return np.ascontiguousarray(entries).view("<u8").reshape(-1, _WORDS)
+
+
+def mix(words: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    """Mix the words of each entry but the last; any one flipped bit changes the result, zeros give 1."""
+    mixed: NDArray[np.uint64] = words[:, :-1] @ _ODD + np.uint64(1)
+    return mixed
+
+
+def pack_header(summary: Summary) -> bytes:
+    """Return the header of a data file; of an open one if `n_records` is negative."""
+    raw = _HEADER.pack(_MAGIC, *summary)
+    return raw + xxh3_64_intdigest(raw).to_bytes(8, "little")
+
+
+def unpack_header(raw: bytes, number: int) -> Summary | None:
+    """Return what the sealed segment `number` holds; None if it is not sealed or the header is damaged."""
+    if len(raw) < HEADER_BYTES or xxh3_64_intdigest(raw[:-8]).to_bytes(8, "little") != raw[-8:]:
+        return None
+    magic, *values = _HEADER.unpack(raw[:-8])
+    if magic != _MAGIC:
+        raise RingError(
+            f"Segment {number} of the disk ring has the format {magic!r}; this version reads {_MAGIC!r}.",
+            "Read it with the version that wrote it.",
+        )
+    summary = Summary(*values)
+    return summary if summary.n_records > 0 and summary.number == number else None

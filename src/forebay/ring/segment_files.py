@@ -1,0 +1,313 @@
+"""The two files of a segment: write them, read them, finish them after their writer died."""
+
+from __future__ import annotations
+
+import os
+import re
+import struct
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+from xxhash import xxh3_64_intdigest
+
+from forebay.pulse import MAX_PULSE_ID
+from forebay.ring.segment import (
+    ENTRY,
+    HEADER_BYTES,
+    JOIN_BYTES,
+    RECORD,
+    Block,
+    Entries,
+    Part,
+    Record,
+    Summary,
+    mix,
+    pack_header,
+    unpack,
+    unpack_header,
+    words_of,
+)
+
+READ_BYTES: Final = 4 * 2**20
+"""How much is read at once when records follow each other on disk."""
+
+_GAP_BYTES: Final = 64 * 2**10  # reading on over a gap costs less than another read
+_IOV_MAX: Final = 1024
+_NAME: Final = re.compile(r"^([0-9]{20})\.(data|index)$")
+
+
+class SegmentWriter:
+    """Append records to a new segment, in place of an empty one of the same number.
+
+    Nothing here is safe for several threads.
+    """
+
+    def __init__(self, directory: Path, number: int, epoch: int) -> None:
+        self.number = number
+        self.epoch = epoch
+        self.n_records = 0
+        self.n_bytes = HEADER_BYTES
+        self._index_bytes = 0
+        self._bounds = (MAX_PULSE_ID, -1, 2**63 - 1, -(2**63))
+        self._data = _create(path(directory, number, "data"))
+        try:
+            os.pwrite(self._data, pack_header(Summary(number, epoch, -1, 0, 0, 0, 0)), 0)
+            self._index = _create(path(directory, number, "index"))
+        except BaseException:
+            os.close(self._data)
+            raise
+
+    def append(self, block: Block) -> None:
+        """Write a block, data before index; after an `OSError` the files are as they were before."""
+        try:
+            _write_all(self._data, block.data, block.n_bytes, self.n_bytes)
+            index = block.index(self.n_bytes)
+            _write_all(self._index, [index], len(index), self._index_bytes)
+        except OSError:
+            os.ftruncate(self._index, self._index_bytes)
+            os.ftruncate(self._data, self.n_bytes)
+            raise
+        self.n_bytes += block.n_bytes
+        self.n_records += block.n_records
+        self._index_bytes += block.n_records * ENTRY.itemsize
+        low, high, low_time, high_time = self._bounds
+        self._bounds = (
+            min(low, block.low_pulse),
+            max(high, block.high_pulse),
+            min(low_time, block.low_time_ns),
+            max(high_time, block.high_time_ns),
+        )
+
+    def sync(self) -> None:
+        """Return when everything appended so far would survive the loss of power."""
+        os.fdatasync(self._data)
+        os.fdatasync(self._index)
+
+    def seal(self) -> None:
+        """Sync, say in the header that the segment is finished and what it holds, and close the files."""
+        try:
+            self.sync()
+            summary = Summary(self.number, self.epoch, self.n_records, *self._bounds)
+            os.pwrite(self._data, pack_header(summary), 0)
+        finally:
+            self.close()
+
+    def close(self) -> None:
+        """Close the files as they are; the segment stays unsealed."""
+        os.close(self._data)
+        os.close(self._index)
+
+
+class Segment:
+    """Read one segment, also while it is being written and after it was removed.
+
+    Raises `FileNotFoundError` if it is not there. The files stay open as long as this object lives.
+    """
+
+    def __init__(self, directory: Path, number: int) -> None:
+        self.number = number
+        self._files: list[int] = []
+        for kind in ("index", "data"):
+            self._files.append(os.open(path(directory, number, kind), os.O_RDONLY | os.O_NOFOLLOW))
+        self._index, self._data = self._files
+        self._loaded = np.empty(0, ENTRY)
+        self._order = (np.empty(0, np.int64), np.empty(0, np.int64))
+        self._n_ordered = 0
+        self._sealed: Summary | None = None
+
+    def __del__(self) -> None:
+        for file in self._files:
+            os.close(file)
+
+    @property
+    def is_sealed(self) -> bool:
+        """Whether the writer has finished this segment."""
+        if self._sealed is None:
+            self._sealed = unpack_header(os.pread(self._data, HEADER_BYTES, 0), self.number)
+        return self._sealed is not None
+
+    @property
+    def n_entries(self) -> int:
+        """How many records the index has by now, damaged ones included."""
+        return os.fstat(self._index).st_size // ENTRY.itemsize
+
+    def summary(self) -> Summary | None:
+        """Return what the segment holds by now; None while that is nothing."""
+        if self.is_sealed:
+            return self._sealed
+        entries = self.load()
+        entries = entries[self.valid(entries)]
+        if not len(entries):
+            return None
+        pulse_id, time_ns = entries["pulse_id"], entries["time_ns"]
+        return Summary(
+            self.number,
+            int(entries["epoch"][-1]),
+            len(self._loaded),
+            int(pulse_id.min()),
+            int(pulse_id.max()),
+            int(time_ns.min()),
+            int(time_ns.max()),
+        )
+
+    def entries(self, first: int, n_entries: int) -> Entries:
+        """Read at most `n_entries` entries from position `first` on."""
+        raw = os.pread(self._index, n_entries * ENTRY.itemsize, first * ENTRY.itemsize)
+        return np.frombuffer(raw, ENTRY, len(raw) // ENTRY.itemsize)
+
+    def load(self) -> Entries:
+        """Read all entries; kept until there are more."""
+        if self.n_entries != len(self._loaded):
+            self._loaded = self.entries(0, self.n_entries)
+        return self._loaded
+
+    def find(self, pulse_id: int) -> int | None:
+        """Return the position of the last valid record of `pulse_id`; None if there is none."""
+        entries = self.load()
+        if self._n_ordered != len(entries):
+            positions = np.flatnonzero(self.valid(entries))
+            pulse_ids = entries["pulse_id"][positions]
+            order = np.argsort(pulse_ids, kind="stable")
+            self._order = pulse_ids[order], positions[order]
+            self._n_ordered = len(entries)
+        pulse_ids, positions = self._order
+        i = int(np.searchsorted(pulse_ids, pulse_id, "right")) - 1
+        return int(positions[i]) if i >= 0 and pulse_ids[i] == pulse_id else None
+
+    def valid(self, entries: Entries) -> NDArray[np.bool_]:
+        """Return which entries are undamaged and point into the data."""
+        data_bytes = os.fstat(self._data).st_size
+        offset, n_bytes = entries["offset"], entries["n_bytes"]
+        valid: NDArray[np.bool_] = (
+            (entries["mix"] == mix(words_of(entries)))
+            & (offset >= HEADER_BYTES)
+            & (n_bytes >= RECORD.itemsize)
+            & (n_bytes <= data_bytes)
+            & (offset <= data_bytes - n_bytes)
+            & (entries["pulse_id"] >= 0)
+        )
+        return valid
+
+    def records(self, entries: Entries, numbers: Sequence[int]) -> Iterator[Record | None]:
+        """Read the records of valid `entries`, in this order; None where one is damaged.
+
+        `numbers` are the numbers that the records get.
+        """
+        offset = entries["offset"]
+        end = offset + entries["n_bytes"]
+        gap = offset[1:] - end[:-1]
+        runs = [0, *(np.flatnonzero((gap < 0) | (gap > _GAP_BYTES)) + 1).tolist(), len(entries)]
+        for first, stop in pairwise(runs):
+            while first < stop:
+                base = int(offset[first])
+                last = int(np.searchsorted(end[first:stop], base + READ_BYTES, "right")) + first
+                last = max(last, first + 1)
+                block = os.pread(self._data, int(end[last - 1]) - base, base)
+                yield from unpack(block, base, entries[first:last], numbers[first:last])
+                first = last
+
+
+def numbers(directory: Path, kind: str = "index") -> list[int]:
+    """Return the numbers of the segments in a directory, rising; `FileNotFoundError` if it is not there."""
+    return sorted(int(m[1]) for m in map(_NAME.match, os.listdir(directory)) if m and m[2] == kind)  # noqa: PTH208 - names are all that is wanted
+
+
+def foreign(directory: Path) -> set[str]:
+    """Return the names of the files in a directory that are no segments."""
+    return {name for name in os.listdir(directory) if not _NAME.match(name)}  # noqa: PTH208
+
+
+def path(directory: Path, number: int, kind: str) -> Path:
+    """Return the path of a segment's ``data`` or ``index`` file."""
+    return directory / f"{number:020d}.{kind}"
+
+
+def remove(directory: Path, number: int) -> None:
+    """Remove a segment. Readers that have it open keep it until they let go."""
+    path(directory, number, "index").unlink(missing_ok=True)
+    path(directory, number, "data").unlink(missing_ok=True)
+
+
+def recover(directory: Path, number: int) -> Summary | None:
+    """Finish a segment whose writer died: cut a torn tail, index whole records that are not, seal it.
+
+    Only the one writer of the ring may do this. Returns None if there is no whole record.
+    """
+    flags = os.O_RDWR | os.O_NOFOLLOW
+    data = os.open(path(directory, number, "data"), flags)
+    try:
+        index = os.open(path(directory, number, "index"), flags | os.O_CREAT, 0o600)
+        try:
+            return _recover(directory, number, data, index)
+        finally:
+            os.close(index)
+    finally:
+        os.close(data)
+
+
+def _recover(directory: Path, number: int, data: int, index: int) -> Summary | None:
+    segment = Segment(directory, number)
+    sealed = segment.summary() if segment.is_sealed else None
+    if sealed is not None and sealed.n_records == segment.n_entries:
+        return sealed
+    age = os.fstat(index)
+    n_entries, end = _whole(segment)
+    more, end = _scan(data, end)
+    os.ftruncate(index, n_entries * ENTRY.itemsize)
+    os.pwrite(index, more, n_entries * ENTRY.itemsize)
+    os.ftruncate(data, end)
+    os.pwrite(data, bytes(HEADER_BYTES), 0)  # what the header says no longer holds
+    os.fdatasync(data)
+    os.fdatasync(index)
+    os.utime(index, ns=(age.st_atime_ns, age.st_mtime_ns))  # the ring drops by this time
+    summary = Segment(directory, number).summary()
+    if summary is not None:
+        os.pwrite(data, pack_header(summary), 0)
+    return summary
+
+
+def _whole(segment: Segment) -> tuple[int, int]:
+    """Return how many entries of the index to keep, and where the record of the last of them ends."""
+    entries = segment.load()
+    for i in np.flatnonzero(segment.valid(entries))[::-1]:
+        last = entries[i : i + 1]
+        if next(segment.records(last, [0])) is not None:
+            return int(i) + 1, int(last["offset"][0] + last["n_bytes"][0])
+    return 0, HEADER_BYTES
+
+
+def _scan(data: int, offset: int) -> tuple[bytes, int]:
+    """Return entries for the whole records from `offset` on, and where they end."""
+    data_bytes = os.fstat(data).st_size
+    found = []
+    while len(head := os.pread(data, RECORD.itemsize, offset)) == RECORD.itemsize:
+        checksum, n_bytes = struct.unpack_from("<Qq", head)
+        if n_bytes < RECORD.itemsize or n_bytes % 8 or n_bytes > data_bytes - offset:
+            break
+        if xxh3_64_intdigest(os.pread(data, n_bytes - 8, offset + 8)) != checksum:
+            break
+        found.append(offset.to_bytes(8, "little") + head + bytes(8))
+        offset += n_bytes
+    entries = np.frombuffer(bytearray(b"".join(found)), ENTRY)
+    entries["mix"] = mix(words_of(entries))
+    return entries.tobytes(), max(offset, HEADER_BYTES)
+
+
+def _create(where: Path) -> int:
+    return os.open(where, os.O_CREAT | os.O_TRUNC | os.O_WRONLY | os.O_NOFOLLOW, 0o600)
+
+
+def _write_all(file: int, buffers: Sequence[Part], n_bytes: int, offset: int) -> None:
+    if n_bytes < JOIN_BYTES * len(buffers):
+        buffers = [b"".join(buffers)]
+    for i in range(0, len(buffers), _IOV_MAX):
+        group = buffers[i : i + _IOV_MAX]
+        group_bytes = sum(memoryview(part).nbytes for part in group)
+        written = os.pwritev(file, group, offset)
+        while written < group_bytes:
+            written += os.pwrite(file, memoryview(b"".join(group))[written:], offset + written)
+        offset += group_bytes
