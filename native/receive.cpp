@@ -100,7 +100,7 @@ private:
 };
 
 struct OpenFrame {
-    std::uint64_t pulse_id, opened_ns;
+    std::uint64_t pulse_id, opened_ns, number;
     std::size_t slot;
     ModuleRecord* record;
     std::uint64_t* bits;
@@ -293,7 +293,9 @@ private:
         if (!started_ || pulse > newest_) newest_ = pulse;
         started_ = true;
         while (!open_.empty() && (newest_ - open_[oldest()].pulse_id) / step_ >= window_) close(oldest());
-        if (open_.size() > reorder_) close(oldest());
+        ++opened_;
+        for (std::size_t i = open_.size(); i-- > 0;)
+            if (opened_ - open_[i].number > reorder_) close(i);
         const std::size_t slot = memory_.slot_of(pulse);
         ModuleRecord& record = memory_.record(slot, module_);
         claim(record);
@@ -304,7 +306,7 @@ private:
         std::memcpy(Memory::detector_header(record), header, header_bytes_);
         std::uint64_t* bits = memory_.packet_bits(record);
         std::memset(bits, 0, round_up(packets_, 64) / 8);
-        open_.push_back({pulse, now_ns_, slot, &record, bits, memory_.pixels(slot, module_)});
+        open_.push_back({pulse, now_ns_, opened_, slot, &record, bits, memory_.pixels(slot, module_)});
         return &open_.back();
     }
 
@@ -368,7 +370,7 @@ private:
     std::vector<OpenFrame> open_;
     std::array<std::uint64_t, kCounters> counts_{};
     std::uint64_t now_ns_ = 0, utc_ns_ = 0, placed_ns_ = 0;
-    std::uint64_t newest_ = 0, suspect_ = 0, refused_ = 0;
+    std::uint64_t newest_ = 0, suspect_ = 0, refused_ = 0, opened_ = 0;
     std::uint32_t epoch_ = 0, dropped_ = 0;
     bool started_ = false;
 };

@@ -180,6 +180,15 @@ def test_late_packets_never_touch_what_was_released(bench):
     assert not b.event(frames[0]).arrays["packets"][0][-1]
 
 
+def test_an_incomplete_frame_does_not_wait_for_its_time_when_newer_ones_are_whole(bench):
+    b = bench(reorder=2)
+    b.send(b.packets(1)[:5])
+    for pulse_id in (2, 3, 4):
+        b.send(b.packets(pulse_id))
+    b.wait_for(lambda: len(b.frames) == 4)
+    assert b.frames["pulse_id"].tolist() == [2, 3, 1, 4]
+
+
 def test_frames_may_overlap(bench):
     b = bench(reorder=2)
     first, second = b.packets(1), b.packets(2)

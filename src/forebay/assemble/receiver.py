@@ -31,7 +31,7 @@ class ReceiveRules:
     Attributes
     ----------
     reorder:
-        Newer frames of a module that may be open before its oldest is closed as it stands.
+        An incomplete frame is closed as it stands when more than so many newer ones have begun.
     window:
         Steps that a pulse may lie behind the newest before it is late; at most half the ring's slots.
     max_jump:

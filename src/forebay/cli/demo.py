@@ -63,7 +63,7 @@ def run_demo(directory: Path, n_pulses: int, rate_hz: float) -> int:
         report = check_file(file)
         picture = file.with_suffix(".png")
         n_images = save_mean_image(file, picture)
-        is_true = _print_summary(console, file, manifest, report, Truth(options), n_pulses)
+        is_true = _print_summary(console, file, manifest, report, Truth(options), n_pulses, rate_hz)
         seconds = time.monotonic() - began
         rows = [("picture", f"{picture}, the mean of {n_images} images"), ("took", f"{seconds:.1f} s")]
         console.print(facts("", rows), soft_wrap=True)
@@ -167,7 +167,13 @@ def _free_name(directory: Path) -> str:
 
 
 def _print_summary(
-    console: Console, file: Path, manifest: Manifest, report: Report, truth: Truth, n_pulses: int
+    console: Console,
+    file: Path,
+    manifest: Manifest,
+    report: Report,
+    truth: Truth,
+    n_pulses: int,
+    rate_hz: float,
 ) -> bool:
     """Print the account; return whether the file is whole and tells just what was injected."""
     (source,) = manifest.sources.values()
@@ -192,8 +198,8 @@ def _print_summary(
             "flagged",
             f"{sum(n for one in flagged.values() for n in one.values())} packets in {len(flagged)} pulses",
         ),
-        ("images", f"{source.got}, {size(pixels)} of pixels"),
-        ("file", f"{file}, {size(stored)}, {pixels / stored:.2f} times smaller"),
+        ("images", f"{source.got}, {size(pixels)} of pixels, {size(pixels * rate_hz / n_pulses)}/s"),
+        ("file", f"{file}, {size(stored)}: compressed {pixels / stored:.2f} times"),
     ]
     console.print(facts("\nSummary", rows), soft_wrap=True)
     if is_true:

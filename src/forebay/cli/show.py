@@ -132,8 +132,13 @@ def show_report(console: Console, report: Report, most: int = _MOST_LINES) -> No
         )
     if len(report.problems) > most:
         console.print(f"  ... and {len(report.problems) - most} more (--json has them all)")
-    verdict = ("good", "green") if report.is_good else ("NOT GOOD", "red")
-    console.print(Text(f"{len(report.checks)} checks: {verdict[0]}", style=verdict[1]))
+    severities = {problem.severity for problem in report.problems}
+    verdict, style = "good", "green"
+    if "problem" in severities:
+        verdict, style = "NOT what it says it is", "red"
+    elif "loss" in severities:
+        verdict, style = "whole and honest, with losses", "yellow"
+    console.print(Text(f"{len(report.checks)} checks: {verdict}", style=style))
 
 
 def print_findings(findings: Sequence[Finding], json: bool) -> int:
