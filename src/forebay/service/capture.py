@@ -71,9 +71,10 @@ def dump(
 ) -> Dumped:
     """Record every datagram that comes to these ports until `stop()`, or `count` of them are there.
 
-    What has arrived when `stop()` turns true is still recorded. Times are the kernel's, of arrival. The
-    file is written as ``.part`` and renamed at the end. One Python thread: it keeps up with some
-    50 000 datagrams a second of 8 kB; the socket buffer takes up bursts, and what is lost is counted.
+    What has arrived when `stop()` turns true is still recorded. Times are the kernel's, of arrival; the
+    order is theirs within a port, and nearly so between ports. The file is written as ``.part`` and
+    renamed at the end. One Python thread: it keeps up with some 25 000 datagrams a second of 8 kB, the
+    socket buffers take up bursts, and what is lost is counted.
 
     Parameters
     ----------

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final
 
+import numpy as np
+
 from forebay.errors import WireError
 
 Address = tuple[str, int]
@@ -156,10 +158,10 @@ def record(datagram: Datagram) -> bytes:
 
 
 def _checksum(data: bytes) -> int:
-    """Return the Internet checksum (RFC 1071): folding 16-bit words is a remainder by 65535."""
-    if len(data) % 2:
-        data += b"\0"
-    return 0xFFFF - (int.from_bytes(data) % 0xFFFF or 0xFFFF)
+    """Return the Internet checksum (RFC 1071): words of any order and even size, folded at the end."""
+    words = np.frombuffer(data + bytes(-len(data) % 4), "<u4")
+    folded = int(words.sum(dtype=np.uint64)) % 0xFFFF or 0xFFFF  # all zeros do not occur in a header
+    return 0xFFFF - int.from_bytes(folded.to_bytes(2, "little"))
 
 
 class _Taker:
