@@ -47,7 +47,7 @@ def whole(first, last, n_modules=2, **fields):
     return frames(*[(p, m) for p in range(first, last + 1) for m in range(n_modules)], **fields)
 
 
-def check_account(b, n_modules=2):
+def check_account(b):
     c = b.counters
     assert tuple(c) == BUILD_COUNTERS
     assert c["frames"] == c["used"] + c["late"] + c["duplicate"] + c["implausible"]
@@ -324,6 +324,32 @@ def test_old_pulse_is_not_delivered_twice_after_a_jump():
     assert check_account(b)["late"] == 1
 
 
+def test_scattered_noise_is_not_followed():
+    b = builder(1)
+    b.add(whole(100, 100, 1), 0)
+    for i in range(1, 20):
+        b.add(frames((10**6 * i**2, 0)), i * MS)
+    c = check_account(b)
+    assert c["implausible"] == 19
+    assert c["followed"] == 0
+
+
+def test_modules_that_do_not_agree_are_not_followed():
+    b, last = running(3)
+    for i in range(1, 20):
+        b.add(frames((10**9 + i, 0), (10**12 + i, 1), (last + i, 2)), i * MS)
+    assert check_account(b)["followed"] == 0
+
+
+def test_silent_module_has_no_vote():
+    b, last = running(2)
+    for i in range(1, 300):
+        b.add(frames((last + i, 0)), i * 10 * MS)
+    for i in range(1, 10):
+        b.add(frames((i, 0)), 3000 * MS + i * MS)
+    assert check_account(b)["followed"] == 1
+
+
 # Modules out of step
 
 
@@ -382,6 +408,38 @@ def test_module_that_restarts_before_the_others():
     assert check_account(b)["followed"] == 1
 
 
+def test_module_that_restarts_after_the_others_may_lead_again():
+    b, last = running(3)
+    for i in range(1, 6):
+        b.add(frames((i, 0), (i, 1), (last + i, 2)), i * MS)
+    built = b.add(whole(6, 20, 3), 10 * MS)
+    built += b.add(frames((60, 2), (60, 0), (60, 1)), 11 * MS) + b.drain()
+    assert [event.pulse_id for event in built if event.owner.all()][-3:] == [19, 20, 60]
+    assert check_account(b)["followed"] == 1
+
+
+def test_module_that_was_lost_in_a_restart_has_no_vote():
+    b, _ = running(3)
+    built = []
+    for i in range(1, 100):
+        built += b.add(frames((i, 1), (i + 40, 0)), DEADLINE + i * 20 * MS)
+    good = [event.pulse_id for event in built if event.owner[1]]
+    assert good == list(range(1, good[-1] + 1))
+    assert good[-1] >= 60
+
+
+def test_stray_does_not_widen_what_is_plausible():
+    b, last = running(3, max_jump=100)
+    b.add(frames((last + 90, 2)), 5 * MS)
+    for i in range(1, 61):
+        b.add(frames((last + i, 0), (last + i, 1)), i * 10 * MS)
+    assert check_account(b)["implausible"] == 1
+    b.add(frames((last + 161, 2)), 601 * MS)
+    assert check_account(b)["implausible"] == 2
+    b.add(frames((last + 160, 2)), 601 * MS)
+    assert check_account(b)["implausible"] == 2
+
+
 def test_one_module_that_stays_behind_does_not_keep_the_others_from_a_restart():
     b, last = running(4)
     built = []
@@ -398,7 +456,7 @@ def test_dead_module_costs_patience_only():
     built = []
     for i in range(1, 50):
         built += b.add(frames((last + i, 0), (last + i, 1)), i * MS)
-        assert len(built) == max(0, i - 5) + (i > 5) * 0
+        assert len(built) == max(0, i - 5)
     assert all(event.missing_packets.tolist() == [0, 0, N_PACKETS] for event in built)
 
 

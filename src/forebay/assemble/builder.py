@@ -120,7 +120,7 @@ class Builder:
         self._next = -1  # next in line; -1 while nobody knows
         self._newest = -1  # newest accepted pulse of this run
         self._accepted_ns = -deadline_ns
-        self._suspects: set[int] = set()  # modules that led away from all others
+        self._suspects: set[int] = set()  # modules that did not move when the others did
 
     def add(self, frames: NDArray[np.void], now_ns: int) -> list[Built]:
         """Take a batch of frames and return the events that are done, oldest first.
@@ -191,7 +191,7 @@ class Builder:
             if quiet and (breaks or restarted):
                 self._follow(pulse_id, set())
             elif moved := senders.moved(pulse_id, now_ns, sure=restarted):
-                self._follow(pulse_id, senders.others(moved))
+                self._follow(pulse_id, set(range(self._n_modules)) - set(moved))
             else:
                 self.counters[reason] += 1
                 return None
@@ -217,7 +217,8 @@ class Builder:
     def _follow(self, pulse_id: int, suspects: set[int]) -> None:
         """Go where the detector's counter has gone: a new run that starts about `pulse_id`.
 
-        The suspects, who still send what the others have left, may join pulses but no longer skip ahead.
+        The suspects, who were not seen to move, may join pulses but not skip ahead until an event is
+        complete: one of them may have led away from all others.
         """
         self._release_all()
         if pulse_id <= self._last:
@@ -276,6 +277,8 @@ class Builder:
         self._released.append(event)
         self._last = event.pulse_id
         self._next = event.pulse_id + self._step
+        if self._suspects and not event.absent:
+            self._suspects = set()
 
     def _built(self) -> list[Built]:
         """Return what was released since the last call as values, and count it."""

@@ -72,14 +72,6 @@ class Senders:
         n_staying = sum(ns > since and module not in there for module, ns in enumerate(self.accepted_ns))
         return there if len(there) > n_staying else []
 
-    def others(self, there: Sequence[int]) -> set[int]:
-        """Return the modules other than `there` that were accepted in this run and not refused since."""
-        return {
-            module
-            for module, at in enumerate(self.at)
-            if at >= 0 and not self.away[module] and module not in there
-        }
-
     def is_stray(self, pulse_id: int, owners: Sequence[int], opened_ns: int) -> bool:
         """Return whether an open pulse is one that the detector has not come to yet.
 
