@@ -63,10 +63,13 @@ def check_file(path: Path, skip: Collection[str] = (), every: int = 1, threads: 
         file = h5py.File(path, "r")
     except (OSError, RuntimeError) as error:
         return _unreadable(path, opened, f"HDF5 cannot open it: {error}")
-    with file:
-        for name, layout in LAYOUTS.items():
-            if layout.is_mine(file):
-                return _check(path, file, name, layout, opened, skip, every, threads)
+    try:
+        with file:
+            for name, layout in LAYOUTS.items():
+                if layout.is_mine(file):
+                    return _check(path, file, name, layout, opened, skip, every, threads)
+    except _UNREADABLE as error:
+        return _unreadable(path, opened, f"It is damaged: {error}")
     problem = Problem("layout", "problem", f"Its layout is none of {', '.join(LAYOUTS)}.")
     return Report(str(path), "", [], [problem], opened, [])
 
@@ -86,11 +89,7 @@ def _check(
     threads: int,
 ) -> Report:
     mine = [check for check in layout.checks if check.name not in skip]
-    try:
-        subject = layout.open(path, file)
-    except _UNREADABLE as error:
-        problem = Problem("layout", "problem", f"Its datasets cannot be read: {error}")
-        return Report(str(path), name, [], [problem], opened, sorted(skip))
+    subject = layout.open(path, file)
     problems: list[Problem] = []
     for check in mine:
         if check.run is not None:

@@ -25,7 +25,8 @@ GOOD, MISSING_PACKETS, MISSING_MODULES = 0, 1, 2
 
 _STATUS = "0 good, 1 packets are missing, 2 whole modules are missing; missing pixels are 0"
 _ROWS = 256  # the images grow by so many at a time
-_CLOSING_BYTES = 4 * 2**20  # groups, attributes and manifest, generously
+_GROUPS_BYTES = 2**20  # of groups and attributes, generously
+_CLOSING_BYTES = _GROUPS_BYTES + 3 * 2**20  # and a long manifest
 _INDEX_BYTES = 256  # of HDF5's index, an image; it takes about a hundred
 _BLOCK = 4096  # rows of metadata written at a time
 
@@ -110,7 +111,7 @@ class ImageLayout:
     def append(self, chunk: NDArray[np.uint8]) -> int:
         """Write the chunk of the next image and return its offset in the file; bytes."""
         file_end = self._file.id.get_filesize()
-        self._room.take(file_end + chunk.nbytes + self._closing_bytes(self.n + 1))
+        self._room.take(file_end + chunk.nbytes + _CLOSING_BYTES + (self.n + 1) * self._row_bytes)
         if self.n == self._rows:
             self._data.resize(self._rows + _ROWS, axis=0)
             self._rows += _ROWS
@@ -120,9 +121,6 @@ class ImageLayout:
         self._end = offset + chunk.nbytes
         self.n += 1
         return offset
-
-    def _closing_bytes(self, n: int) -> int:
-        return _CLOSING_BYTES + n * self._row_bytes
 
     def _find(self, chunk: NDArray[np.uint8], file_end: int) -> int:
         """Return where a chunk was just written: where the file ended, or next to the chunk before.
@@ -149,7 +147,8 @@ class ImageLayout:
             (image,) of `record_type`; mapped ones are read block by block.
         """
         text = manifest.to_json().decode()
-        self._room.take(self._file.id.get_filesize() + self._closing_bytes(self.n) + len(text))
+        file_end = self._file.id.get_filesize()
+        self._room.take(file_end + _GROUPS_BYTES + self.n * self._row_bytes + len(text))
         self._data.resize(self.n, axis=0)
         detector = self._detector
         columns = {name: _column(detector, name, records.dtype[name], self.n) for name in COLUMNS}

@@ -9,6 +9,7 @@ import resource
 from functools import cache
 
 _STEP = 64 * 2**20
+_PLENTY = 4  # steps that must be free for whole ones: a step that fails may keep what it got
 _KEEP_SIZE = 1  # FALLOC_FL_KEEP_SIZE
 
 
@@ -47,20 +48,14 @@ class Room:
             raise OSError(errno.EFBIG, os.strerror(errno.EFBIG))
         if end <= self._taken:
             return
-        for goal in (max(end, self._taken + _STEP), end):
-            number = self._allocate(goal)
-            if not number:
-                self._taken = goal
-                return
-        raise OSError(number, os.strerror(number))
-
-    def _allocate(self, goal: int) -> int:
-        """Return 0, or the errno of what is in the way."""
+        disk = os.fstatvfs(self._fd)
+        n_free = disk.f_bavail * disk.f_frsize
+        goal = max(end, self._taken + _STEP) if n_free > _PLENTY * _STEP else end
         if not _libc().fallocate(self._fd, _KEEP_SIZE, self._taken, goal - self._taken):
-            return 0
+            self._taken = goal
+            return
         number = ctypes.get_errno()
         if number not in (errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL):
-            return number
-        disk = os.fstatvfs(self._fd)
-        need = goal - os.fstat(self._fd).st_size
-        return errno.ENOSPC if need > disk.f_bavail * disk.f_frsize else 0
+            raise OSError(number, os.strerror(number))
+        if end - os.fstat(self._fd).st_size > n_free:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
