@@ -60,7 +60,7 @@ def receive_buffer(asked: int, given: int, frame_bytes: int) -> Finding:
 
 def backlog(length: int | None, packets_per_pulse: int) -> Finding:
     """Judge the queue between the network card and the sockets against the packets of one pulse."""
-    name, found = "packet backlog", f"{length} packets, one pulse has {packets_per_pulse}"
+    name, found = "packet backlog", f"{length} packets"
     if length is None:
         return Finding(name, "ok", "this kernel does not say")
     if length >= packets_per_pulse:
@@ -68,7 +68,7 @@ def backlog(length: int | None, packets_per_pulse: int) -> Finding:
     return Finding(
         name,
         "warning",
-        found,
+        f"{found}, one pulse has {packets_per_pulse}",
         "All modules send at the same moment; what exceeds the queue of a core is dropped.",
         f"sudo sysctl -w net.core.netdev_max_backlog={max(10_000, 4 * packets_per_pulse)}",
     )
@@ -146,15 +146,15 @@ def free_space(free: int, refused_below: int) -> Finding:
 
 
 def writable(directory: Path, exists: bool, allowed: bool) -> Finding:
-    """Judge the rights on the record directory, or on the nearest one above it."""
-    if allowed and exists:
-        return Finding("record directory", "ok", str(directory))
+    """Judge the rights on the record directory or, where it does not exist, on the nearest one above it."""
+    if allowed:
+        return Finding("record directory", "ok", f"{directory}{'' if exists else ', made when it is needed'}")
     return Finding(
         "record directory",
-        "warning" if allowed else "problem",
-        f"{directory} " + ("may not be written" if exists else "does not exist"),
+        "problem",
+        f"{directory} may not be {'written' if exists else 'made'}",
         "No file can be written there.",
-        f"sudo install -d -o $(id -un) {directory}" if not allowed else f"mkdir -p {directory}",
+        f"sudo install -d -o $(id -un) {directory}",
     )
 
 
