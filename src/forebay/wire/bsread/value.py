@@ -155,16 +155,22 @@ def _text_bytes(channel: Channel, frame: Frame) -> Frame:
 def _numbers(channel: Channel, data: Frame, shape: tuple[int, ...]) -> Array:
     if len(data) != math.prod(shape) * channel.dtype.itemsize:
         raise _wrong_length(channel, len(data))
-    array = np.frombuffer(data, channel.dtype if channel.dtype != np.bool else np.uint8).reshape(shape)
-    return array if channel.dtype != np.bool else array != 0
+    if channel.dtype == np.bool:
+        return _truth(np.frombuffer(data, np.uint8).reshape(shape))
+    return np.frombuffer(data, channel.dtype).reshape(shape)
 
 
 def _decompressed(channel: Channel, frame: Frame) -> Array:
     if channel.codec == "lz4":
         return _numbers(channel, lz4.decompress(frame, channel.n_bytes).data, channel.array_shape)
-    dtype = channel.dtype if channel.dtype != np.bool else np.dtype(np.uint8)
-    array = bitshuffle.decompress(frame, channel.array_shape, dtype)
-    return array if channel.dtype != np.bool else array != 0
+    if channel.dtype == np.bool:
+        return _truth(bitshuffle.decompress(frame, channel.array_shape, np.uint8))
+    return bitshuffle.decompress(frame, channel.array_shape, channel.dtype)
+
+
+def _truth(array: Array) -> Array:
+    """Return bool: a byte other than 0 and 1 is no bool to NumPy, though True to every sender."""
+    return np.asarray(array != 0)
 
 
 def _bytes_of(channel: Channel, value: object) -> Array:
