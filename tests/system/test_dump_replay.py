@@ -245,6 +245,8 @@ def test_wrong_requests_are_explained(tmp_path, free_udp_port):
         dump([], LOOPBACK, path, stop=lambda: True)
     with pytest.raises(ConfigError, match="each once"):
         dump([port, port], LOOPBACK, path, stop=lambda: True)
+    with pytest.raises(ConfigError, match="between 1 and 65535"):
+        dump([70000], LOOPBACK, path, stop=lambda: True)
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as taken:
         taken.bind(("127.0.0.1", port))
         with pytest.raises(ConfigError, match=str(port)):

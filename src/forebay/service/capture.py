@@ -86,12 +86,14 @@ def dump(
     Raises
     ------
     ConfigError
-        If no port is given, one is given twice or cannot be bound.
+        If no port is given, one is given twice, is none or cannot be bound.
     StoreError
         If the file exists or cannot be written; what was written stays as ``.part``.
     """
     if not ports or len(set(ports)) != len(ports):
         raise ConfigError(f"Ports {list(ports)}: give at least one, and each once.")
+    if not all(1 <= port <= 65535 for port in ports):
+        raise ConfigError(f"Ports {list(ports)}: a UDP port lies between 1 and 65535.")
     result = Dumped(by_port=dict.fromkeys(ports, 0), kernel_drops=dict.fromkeys(ports, 0))
     with ExitStack() as stack:
         inlets = []
