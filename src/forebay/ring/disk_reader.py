@@ -21,7 +21,7 @@ from forebay.ring.memory import Start, missing
 from forebay.ring.segment import Record, Summary
 from forebay.ring.segment_files import Segment
 
-_OPEN_SEGMENTS: Final = 16
+_OPEN_SEGMENTS: Final = 4  # few, because an open segment keeps its space on the disk after it was dropped
 
 
 class RecordReader:
@@ -175,8 +175,9 @@ class RecordReader:
     def _summaries(self) -> list[Summary]:
         """Return what each segment holds, oldest first, but for empty ones."""
         numbers = self._numbers()
-        for gone in self._sealed.keys() - set(numbers):
-            del self._sealed[gone]
+        for gone in (self._sealed.keys() | self._segments.keys()) - set(numbers):
+            self._sealed.pop(gone, None)
+            self._segments.pop(gone, None)
         found = []
         for number in numbers:
             summary = self._sealed.get(number)

@@ -253,7 +253,9 @@ def _recover(directory: Path, number: int, data: int, index: int) -> Summary | N
     segment = Segment(directory, number)
     sealed = segment.summary() if segment.is_sealed else None
     if sealed is not None and sealed.n_records == segment.n_entries:
-        return sealed
+        last = segment.entries(segment.n_entries - 1, 1)
+        if segment.valid(last).all():
+            return sealed
     age = os.fstat(index)
     n_entries, end = _whole(segment)
     more, end = _scan(data, end)
