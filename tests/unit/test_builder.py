@@ -13,7 +13,7 @@ DEADLINE = 500 * MS
 N_PACKETS = 128
 
 
-def builder(n_modules=2, *, patience=4, pulse_step=1, max_jump=10_000):
+def builder(n_modules=2, *, patience=4, pulse_step=1, max_jump=10_000, after=None):
     return Builder(
         n_modules,
         N_PACKETS,
@@ -21,6 +21,7 @@ def builder(n_modules=2, *, patience=4, pulse_step=1, max_jump=10_000):
         deadline_ns=DEADLINE,
         pulse_step=pulse_step,
         max_jump=max_jump,
+        after=after,
     )
 
 
@@ -202,6 +203,14 @@ def test_drain_gives_everything_in_order():
     c = check_account(b)
     assert c["events"] * 2 == c["used"] + c["missing_frames"]
     assert b.drain() == []
+
+
+def test_a_builder_that_goes_on_behind_another_releases_nothing_twice():
+    b = builder(after=100)
+    assert b.add(frames((99, 0), (100, 1)), 0) == []  # left over from what was released as partial
+    assert pulses(b.add(whole(101, 102), MS)) == [101, 102]
+    c = check_account(b)
+    assert (c["late"], c["followed"]) == (2, 0)
 
 
 # Restarts and jumps

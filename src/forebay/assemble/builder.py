@@ -84,6 +84,8 @@ class Builder:
         Distance of neighbouring pulse ids.
     max_jump:
         Largest plausible step forward, in pulse steps.
+    after:
+        Newest pulse that another builder has released before: this one goes on behind it.
 
     Attributes
     ----------
@@ -103,6 +105,7 @@ class Builder:
         deadline_ns: int,
         pulse_step: int,
         max_jump: int,
+        after: int | None = None,
     ) -> None:
         self.counters = dict.fromkeys(BUILD_COUNTERS, 0)
         self._n_modules = n_modules
@@ -116,9 +119,10 @@ class Builder:
         )
         self._open: dict[int, _Open] = {}  # in the order of their first frames
         self._released: list[_Open] = []  # by the call that is going on
-        self._last = -1  # newest released pulse of this run of the counter
-        self._next = -1  # next in line; -1 while nobody knows
-        self._newest = -1  # newest accepted pulse of this run
+        self._last = -1 if after is None else after  # newest released pulse of this run of the counter
+        self._next = -1 if after is None else after + pulse_step  # next in line; -1 while nobody knows
+        self._newest = self._last  # newest accepted pulse of this run
+        self._resumes = after is not None
         self._accepted_ns = -deadline_ns
         self._suspects: set[int] = set()  # modules that did not move when the others did
 
@@ -133,6 +137,8 @@ class Builder:
         frames:
             (frame,) of `forebay.ring.slots.FRAME`.
         """
+        if self._resumes:
+            self._resumes, self._accepted_ns = False, now_ns  # not quiet: another builder was at work
         if now_ns - self._accepted_ns >= self._deadline_ns:
             self._expire(now_ns)
         counters = self.counters

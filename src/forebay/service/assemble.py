@@ -36,6 +36,7 @@ class Assembler:
             deadline_ns=int(build.deadline_s * 1e9),
             pulse_step=build.pulse_step,
             max_jump=build.max_jump,
+            after=ring.event(ring.n_events - 1).pulse_id if ring.n_events else None,
         )
         ring.finish(finished=False)
         self.add(self._left_behind())
