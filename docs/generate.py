@@ -77,12 +77,10 @@ def _allowed(value: dict[str, Any]) -> str:
 
 
 def commands() -> str:
-    """Return the help of every command."""
-    if not (SOURCE / "cli.py").exists():
-        return ""
-    asked = [sys.executable, "-m", "typer", "forebay.cli", "utils", "docs", "--name", "forebay"]
+    """Return the help of every command, one heading below the page's."""
+    asked = [sys.executable, "-m", "typer", "forebay.cli.app", "utils", "docs", "--name", "forebay"]
     text = subprocess.run(asked, check=True, capture_output=True, text=True).stdout
-    return text.partition("\n")[2].replace("\n#", "\n##")
+    return text[text.index("\n## ") :].replace("\n#", "\n##")
 
 
 def api() -> dict[str, str]:
