@@ -144,7 +144,7 @@ def test_another_format_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     ("limits", "named"),
     [
         ({"max_bytes": 0}, "max_bytes"),
-        ({"max_bytes": 2**21 - 1}, "max_bytes"),
+        ({"max_bytes": 1}, "max_bytes"),
         ({"max_bytes": 100, "segment_bytes": 51}, "segment_bytes"),
         ({"max_bytes": 2**30, "segment_bytes": -1}, "segment"),
         ({"max_bytes": 2**30, "max_age_s": 0.0}, "max_age_s"),
@@ -158,6 +158,7 @@ def test_limits_that_make_no_sense(limits: dict[str, float], named: str) -> None
 
 
 def test_default_segment_size() -> None:
+    assert DiskLimits(1000).segment_bytes == 500
     assert DiskLimits(2**21).segment_bytes == 2**20
     assert DiskLimits(2**30).segment_bytes == 2**24
     assert DiskLimits(2**40).segment_bytes == 2**28

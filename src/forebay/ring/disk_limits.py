@@ -21,7 +21,7 @@ class DiskLimits:
         Segments whose newest record was written longer ago are dropped; None keeps them.
     segment_bytes:
         A segment is finished at this size, and dropped as a whole; by default a 64th of `max_bytes`,
-        at least 1 MiB and at most 256 MiB.
+        at least 1 MiB and at most 256 MiB, and never more than half.
     sync_s, sync_bytes:
         At the latest after this time, or so many bytes, what was written is on its way to the disk.
     unsynced_bytes:
@@ -37,11 +37,12 @@ class DiskLimits:
 
     def __post_init__(self) -> None:
         if not self.segment_bytes:
-            object.__setattr__(self, "segment_bytes", min(max(self.max_bytes // 64, 2**20), 2**28))
+            usual = min(max(self.max_bytes // 64, 2**20), 2**28)
+            object.__setattr__(self, "segment_bytes", min(usual, self.max_bytes // 2))
         if self.segment_bytes < 1 or self.max_bytes < 2 * self.segment_bytes:
             raise ConfigError(
                 f"A disk ring of {self.max_bytes} bytes cannot have segments of {self.segment_bytes} bytes.",
-                "Give max_bytes at least twice segment_bytes (2 MiB if that is left out).",
+                "Give max_bytes at least twice segment_bytes.",
             )
         for name in ("max_age_s", "sync_s", "sync_bytes", "unsynced_bytes"):
             value = getattr(self, name)
