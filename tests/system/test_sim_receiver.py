@@ -1,0 +1,83 @@
+"""The receiver's account of a faulty detector is the simulator's truth, frame by frame and kind by kind."""
+
+import threading
+from ipaddress import IPv4Address
+
+import numpy as np
+import pytest
+
+from forebay.assemble.receiver import Receiver, ReceiveRules
+from forebay.ring.shared import RingShape, SharedRing
+from forebay.sim.detector import Options, run
+from forebay.sim.faults import Faults
+from forebay.sim.truth import Truth
+from forebay.wire.eiger import eiger
+from forebay.wire.jungfrau import jungfrau
+
+pytestmark = pytest.mark.system
+
+LOOPBACK = IPv4Address("127.0.0.1")
+FAULTS = (
+    "loss=0.01 lost_frame=0.01 short=0.005 long=0.005 empty=0.005 wrong_number=0.005 wrong_pulse=0.005 "
+    "late=0.005 duplicate=0.02 reorder=0.1 foreign=0.01 garbage=0.01 dead=1:100..130"
+)
+
+
+@pytest.mark.parametrize("layout", [jungfrau(), eiger(8)], ids=lambda layout: layout.name)
+def test_every_hurt_frame_is_flagged_and_no_other(layout, free_udp_port, tmp_path):
+    port, n_modules = free_udp_port(2), 2
+    options = Options(
+        layout=layout,
+        n_modules=n_modules,
+        start_udp_port=port,
+        sources=(str(LOOPBACK),) * n_modules,
+        rate_hz=500,
+        count=300,
+        pattern="ramp",
+        faults=Faults.parse([FAULTS]),
+    )
+    tmp_path.chmod(0o700)
+    ring = SharedRing.create("sim", layout, RingShape(256, n_modules, 1), tmp_path)
+    rules = ReceiveRules(timeout_s=30, quiet_s=30)
+    receiver = Receiver(ring, layout, LOOPBACK, port, [LOOPBACK] * n_modules, rules, 64 * 2**20)
+    if min(buffered.given for buffered in receiver.buffers) < 2**21:
+        receiver.stop()
+        ring.close()
+        pytest.skip("the kernel gives less than 2 MiB of socket buffer: raise net.core.rmem_max")
+    taken, done = [], threading.Event()
+
+    def take() -> None:
+        while not done.is_set():
+            taken.append(receiver.read(0.05))
+
+    taking = threading.Thread(target=take)
+    receiver.start()
+    taking.start()
+    try:
+        sent = run(options)
+    finally:
+        done.set()
+        taking.join(10)
+        taken.append(receiver.stop())
+        counters = [ring.counters()[f"module {m}"] for m in range(n_modules)]
+        ring.close()
+
+    truth = Truth(options)
+    frames = np.concatenate(taken)
+    found = {(int(f["pulse_id"]), int(f["module"])): int(f["missing_packets"]) for f in frames}
+    expected = {
+        (beat.pulse_id, m): int(n)
+        for beat, row in zip(truth.beats, truth.missing(), strict=True)
+        for m, n in enumerate(row)
+        if n < layout.packets_per_frame  # of a lost frame a receiver knows nothing
+    }
+    assert found == expected
+    for module, counted in enumerate(counters):
+        totals = truth.totals(module)
+        assert counted["kernel_drop"] == 0
+        assert counted["received"] == totals["received"] == sent.packets_by_module[module]
+        assert counted["placed"] == totals["sent"]
+        assert counted["malformed"] == totals["malformed"]
+        assert counted["foreign"] == totals["foreign"]
+        # A copy that comes when its frame is closed is late.
+        assert counted["duplicate"] + counted["late"] == totals["duplicate"] + totals["late"]
