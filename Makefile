@@ -24,8 +24,8 @@ demo: .venv/.project
 	$(BIN)/forebay demo
 
 # Tests of real processes share the cores, so they run one after another; the others run side by side.
-test: .venv/.project .venv/.group-test
-	$(BIN)/python -m pytest -n $(JOBS) tests --ignore tests/system
+test: .venv/.project .venv/.group-test .venv/.peers
+	$(WITH_PEERS) $(BIN)/python -m pytest -n $(JOBS) tests --ignore tests/system
 	$(BIN)/python -m pytest tests/system
 
 lint: .venv/.project .venv/.group-lint
@@ -52,22 +52,34 @@ bench: .venv/.project .venv/.group-test
 clean:
 	rm -rf .venv build dist docs/reference/generated .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
-# A package index that is slow or away for a moment is asked again.
-INSTALL = install() { $(BIN)/python -m pip install --quiet --disable-pip-version-check --retries 10 --timeout 60 "$$@"; }; \
-	again() { install "$$@" || { echo "Once more in 10 s: pip install $$*"; sleep 10; install "$$@"; }; }; again
+# $(call install,PYTHON) WHAT: a package index that is slow or away for a moment is asked again.
+PIP := -m pip install --quiet --disable-pip-version-check --retries 10 --timeout 60
+install = again() { "$$@" || { echo "Once more in 10 s: $$*"; sleep 10; "$$@"; }; }; again $(1) $(PIP)
 
 .venv/.pip:
 	@.ci/system-packages $(PYTHON)
 	$(PYTHON) -m venv .venv
-	@$(INSTALL) --upgrade 'pip>=25.1'
+	@$(call install,$(BIN)/python) --upgrade 'pip>=25.1'
 	@touch $@
 
 .venv/.project: .venv/.pip pyproject.toml CMakeLists.txt $(wildcard native/*)
 	@echo "Building forebay into .venv (a minute or two the first time)"
-	@$(INSTALL) --editable '.[picture]'
+	@$(call install,$(BIN)/python) --editable '.[picture]'
 	@touch $@
 
 .venv/.group-%: .venv/.pip pyproject.toml
 	@echo "Installing the tools for: $*"
-	@$(INSTALL) --group $*
+	@$(call install,$(BIN)/python) --group $*
+	@touch $@
+
+# Clients of other systems, for comparison, live by themselves: they bring libraries that disturb ours. Where
+# they do not exist for this Python, their tests are left out.
+PEERS := .venv/peers/bin/python
+WITH_PEERS = if $(PEERS) -c 'import bsread' 2>/dev/null; then export FOREBAY_PSI_BSREAD_PYTHON=$(CURDIR)/$(PEERS); fi;
+
+.venv/.peers: .venv/.pip pyproject.toml
+	@echo "Installing clients of other systems into .venv/peers"
+	@$(PYTHON) -m venv .venv/peers
+	@$(call install,$(PEERS)) --upgrade 'pip>=25.1'
+	@$(call install,$(PEERS)) --group compat
 	@touch $@
