@@ -4,7 +4,6 @@
 #include <array>
 #include <atomic>
 #include <cerrno>
-#include <cmath>
 #include <cstring>
 #include <ctime>
 #include <stdexcept>
@@ -21,6 +20,8 @@
 #include <nanobind/stl/string.h>
 
 #include "bind.hpp"
+#include "packet.hpp"
+#include "queue.hpp"
 
 #ifndef UDP_GRO
 #define UDP_GRO 104
@@ -39,8 +40,9 @@ enum Counter {
 };
 constexpr std::size_t kCounterLock = kCounterWords - 1;
 
-constexpr std::size_t kMaxBatch = 32;
-constexpr std::size_t kCoalescedBatch = 8;  // 8 x 64 KiB stay in the second-level cache
+// What one batch brings must stay in the second-level cache until it is placed.
+constexpr std::size_t kMaxBatch = 16;
+constexpr std::size_t kCoalescedBatch = 4;  // messages of up to 64 KiB
 constexpr std::size_t kMaxDatagram = 65536;
 constexpr std::size_t kStride = kMaxDatagram + 4096 + 64;  // not a power of two: no cache set is favoured
 constexpr std::size_t kControl = 128;
@@ -50,54 +52,6 @@ std::uint64_t clock_ns(clockid_t clock) {
     clock_gettime(clock, &t);
     return static_cast<std::uint64_t>(t.tv_sec) * 1000000000u + static_cast<std::uint64_t>(t.tv_nsec);
 }
-
-// Where a number lies in the header: kind is 'u', 'i' or 'f' as numpy calls it.
-struct Field {
-    std::size_t offset = 0, size = 0;
-    char kind = 0;
-};
-
-std::uint64_t unsigned_at(const std::uint8_t* header, const Field& field) {
-    std::uint64_t value = 0;
-    std::memcpy(&value, header + field.offset, field.size);  // little endian, as this machine
-    return value;
-}
-
-// False where the field holds no pulse id.
-bool pulse_at(const std::uint8_t* header, const Field& field, std::uint64_t& pulse) {
-    if (field.kind == 'f') {
-        double value = 0;
-        std::memcpy(&value, header + field.offset, 8);
-        if (!(value >= 0.0 && value < 9007199254740992.0) || value != std::floor(value)) return false;
-        pulse = static_cast<std::uint64_t>(value);
-        return true;
-    }
-    pulse = unsigned_at(header, field);
-    return pulse >> 63 == 0;
-}
-
-// Finished frames on their way from the receiver's thread to Python: one producer, one consumer.
-class FrameQueue {
-public:
-    explicit FrameQueue(std::size_t capacity) : frames_(capacity) {}
-    std::size_t room() const { return frames_.size() - (head_.load() - tail_.load()); }
-    void push(const FrameRecord& frame) {
-        const std::size_t head = head_.load(std::memory_order_relaxed);
-        frames_[head % frames_.size()] = frame;
-        head_.store(head + 1, std::memory_order_release);
-    }
-    std::size_t waiting() const { return head_.load(std::memory_order_acquire) - tail_.load(); }
-    void pop(FrameRecord* out, std::size_t n) {
-        std::size_t tail = tail_.load(std::memory_order_relaxed);
-        for (std::size_t i = 0; i < n; ++i) out[i] = frames_[tail++ % frames_.size()];
-        tail_.store(tail, std::memory_order_release);
-    }
-
-private:
-    std::vector<FrameRecord> frames_;
-    alignas(64) std::atomic<std::size_t> head_{0};
-    alignas(64) std::atomic<std::size_t> tail_{0};
-};
 
 struct OpenFrame {
     std::uint64_t pulse_id, opened_ns, number;
@@ -241,7 +195,7 @@ private:
         const std::uint64_t bit = std::uint64_t{1} << (number % 64);
         std::uint64_t& bits = frame->bits[number / 64];
         if ((bits & bit) != 0) return kDuplicate;
-        std::memcpy(frame->pixels + number * payload_bytes_, packet + header_bytes_, payload_bytes_);
+        place(frame->pixels + number * payload_bytes_, packet + header_bytes_, payload_bytes_);
         bits |= bit;
         refused_ = 0;
         placed_ns_ = now_ns_;
@@ -299,6 +253,7 @@ private:
         const std::size_t slot = memory_.slot_of(pulse);
         ModuleRecord& record = memory_.record(slot, module_);
         claim(record);
+        placed();  // no pixel may be seen to change before the owner word
         record.pulse_id = pulse;
         record.time_ns = utc_ns_;
         record.n_packets = 0;
@@ -330,6 +285,7 @@ private:
             counts_[kMissing] += missing;
         }
         ++counts_[kFrames];
+        placed();
         const std::uint64_t owner = settle(*frame.record);
         queue_.push({frame.pulse_id, owner, frame.record->time_ns, static_cast<std::uint32_t>(frame.slot),
                      static_cast<std::uint32_t>(module_), missing, epoch_});
