@@ -295,7 +295,7 @@ def test_a_reader_that_is_away_for_too_long_is_an_error(endpoint: str, keep: Kee
 
 def test_what_was_not_sent_is_a_gap_to_the_reader(tmp_path: Path, keep: Keep) -> None:
     endpoint = ipc(tmp_path / "run", "a")
-    pusher = keep(Pusher(endpoint, hwm=2, timeout_s=0.05))
+    pusher = keep(Pusher(endpoint, hwm=2, timeout_s=0.5))
     with pytest.raises(StreamError, match="Nobody took event"):
         pusher.write([event(p) for p in range(5)])
     puller = keep(Puller(endpoint))
