@@ -81,3 +81,28 @@ def test_every_hurt_frame_is_flagged_and_no_other(layout, free_udp_port, tmp_pat
         assert counted["foreign"] == totals["foreign"]
         # A copy that comes when its frame is closed is late.
         assert counted["duplicate"] + counted["late"] == totals["duplicate"] + totals["late"]
+
+
+def test_detector_that_restarts_after_a_silence_loses_nothing(free_udp_port, tmp_path):
+    port = free_udp_port()
+    options = Options(
+        layout=eiger(8),
+        start_udp_port=port,
+        rate_hz=500,
+        first_pulse=1000,
+        count=60,
+        faults=Faults.parse(["restart=1030:1:0.5"]),
+    )
+    tmp_path.chmod(0o700)
+    ring = SharedRing.create("sim", options.layout, RingShape(64, 1, 1), tmp_path)
+    receiver = Receiver(ring, options.layout, LOOPBACK, port, [], ReceiveRules(quiet_s=0.1), 2**22)
+    receiver.start()
+    try:
+        run(options)
+    finally:
+        frames = receiver.stop()
+        followed = ring.counters()["module 0"]["followed"]
+        ring.close()
+    assert [int(f["pulse_id"]) for f in frames] == [*range(1000, 1030), *range(1, 31)]
+    assert not frames["missing_packets"].any()
+    assert followed == 1

@@ -146,6 +146,7 @@ def test_parse_reads_every_key():
     assert faults
     assert not Faults.parse([])
     assert not Faults.parse(["restart=5:1"])
+    assert Faults.parse(["jump=5:10:0.25"]).leaps == (Leap(5, 10, 0.25),)
 
 
 @pytest.mark.parametrize(
@@ -166,6 +167,7 @@ def test_parse_reads_every_key():
         ("restart=1:500", "restart goes back"),
         ("jump=500:1", "jump goes forward"),
         ("restart=5", "AT:TO"),
+        ("restart=5:1:soon", "AT:TO:SECONDS"),
     ],
 )
 def test_wrong_fault_is_named(text, said):

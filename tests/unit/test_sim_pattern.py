@@ -5,6 +5,8 @@ import pytest
 
 from forebay.errors import ConfigError
 from forebay.sim.beats import Leap, beats
+from forebay.sim.detector import _rounds
+from forebay.sim.faults import Faults
 from forebay.sim.options import Options, headers
 from forebay.sim.pattern import CYCLE, PATTERNS, pattern
 from forebay.wire.eiger import eiger
@@ -85,6 +87,18 @@ def test_timestamp_follows_the_rate():
     options = Options(layout=jungfrau(), rate_hz=1000)
     stamps = [int(headers(options, beat, 0)["timestamp"][0]) for beat in beats(5, 1, 3)]
     assert stamps == [0, 10_000, 20_000]
+
+
+def test_rounds_are_bursts_and_end_where_silence_begins():
+    faults = Faults.parse(["restart=7:3:0.5"])
+    options = Options(layout=jungfrau(), burst=3, count=9, faults=faults)
+    rounds = [[b.pulse_id for b in beats_of_round] for beats_of_round in _rounds(options)]
+    assert rounds == [[1, 2, 3], [4, 5, 6], [3, 4, 5]]
+    faults = Faults.parse(["restart=6:3:0.5"])
+    options = Options(layout=jungfrau(), burst=3, count=9, faults=faults)
+    beats_by_round = list(_rounds(options))
+    assert [[b.pulse_id for b in r] for r in beats_by_round] == [[1, 2, 3], [4, 5], [3, 4, 5], [6]]
+    assert [r[0].silence_s for r in beats_by_round] == [0, 0, 0.5, 0]
 
 
 @pytest.mark.parametrize(

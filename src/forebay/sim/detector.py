@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
-from itertools import islice
 
 from forebay.sim.beats import Beat, beats
 from forebay.sim.link import Link
@@ -77,10 +76,14 @@ def run(
         links = [stack.enter_context(closing(Link(options, i))) for i in range(options.n_modules)]
         pool = stack.enter_context(ThreadPoolExecutor(n_threads, "sim"))
         groups = [links[i::n_threads] for i in range(n_threads)]
-        start = time.monotonic()
-        told, n_pulses = start, 0
+        start = origin = told = time.monotonic()
+        n_pulses = 0
         for beats_of_round in _rounds(options):
-            due = start + beats_of_round[0].index / options.rate_hz if options.rate_hz else start
+            first = beats_of_round[0]
+            due = origin + first.index / options.rate_hz if options.rate_hz else origin
+            if first.silence_s:
+                silence_ends = max(due, time.monotonic()) + first.silence_s
+                origin, due = origin + silence_ends - due, silence_ends
             if not _wait_until(due, stop):
                 break
             for done in [pool.submit(_send, group, beats_of_round) for group in groups]:
@@ -98,7 +101,13 @@ def run(
 def _rounds(options: Options) -> Iterator[Sequence[Beat]]:
     all_beats = beats(options.first_pulse, options.pulse_step, options.count, options.faults.leaps)
     size = options.burst if options.rate_hz else _ROUND
-    while beats_of_round := tuple(islice(all_beats, size)):
+    beats_of_round: list[Beat] = []
+    for beat in all_beats:
+        if beats_of_round and (len(beats_of_round) == size or beat.silence_s):
+            yield beats_of_round
+            beats_of_round = []
+        beats_of_round.append(beat)
+    if beats_of_round:
         yield beats_of_round
 
 

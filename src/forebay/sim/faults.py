@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass, fields
 from enum import IntEnum
@@ -27,6 +28,7 @@ class Fate(IntEnum):
     DEAD = 8  # the module does not send
 
 
+_LEAP = re.compile(r"^(\d+):(\d+)(?::(\d+(?:\.\d+)?))?$", re.ASCII)
 _DRAWN = (Fate.LOST, Fate.SHORT, Fate.LONG, Fate.EMPTY, Fate.WRONG_NUMBER, Fate.WRONG_PULSE, Fate.LATE)
 _CHANCES = {"loss": Fate.LOST} | {fate.name.lower(): fate for fate in _DRAWN[1:]}
 
@@ -122,7 +124,8 @@ class Faults:
         """Read ``key=value`` words, as many to a text as you like, split by commas or blanks.
 
         Beside the attributes: ``dead=MODULE:FIRST..LAST``, ``restart=AT:TO`` (back to the same or a smaller
-        pulse id) and ``jump=AT:TO`` (forward), each as often as you like.
+        pulse id) and ``jump=AT:TO`` (forward), each as often as you like; ``restart=AT:TO:SECONDS`` is
+        silent for so long before it goes on.
 
         Raises
         ------
@@ -243,12 +246,15 @@ def _parse_dead(value: str) -> Dead:
 
 
 def _parse_leap(key: str, value: str) -> Leap:
-    at, _, to = value.partition(":")
-    if not (at.isdecimal() and to.isdecimal()):
-        raise ConfigError(f"Fault {key}={value!r} is not a pair of pulse ids.", f"Write {key}=AT:TO.")
+    match = _LEAP.match(value)
+    if match is None:
+        raise ConfigError(
+            f"Fault {key}={value!r} is not a pair of pulse ids.", f"Write {key}=AT:TO or {key}=AT:TO:SECONDS."
+        )
+    at, to, seconds = match.groups()
     if (int(to) > int(at)) != (key == "jump"):
         way = "back, or stands" if key == "restart" else "forward"
         raise ConfigError(
             f"Fault {key}={value!r}: a {key} goes {way}.", "Take restart= or jump= accordingly."
         )
-    return Leap(int(at), int(to))
+    return Leap(int(at), int(to), float(seconds or 0))
