@@ -20,15 +20,15 @@ from forebay.errors import AbsentError, NotYetError, OverwrittenError, RingError
 from forebay.event import Event
 from forebay.ports import Ring, Source
 from forebay.pulse import PulseRange
-from forebay.ring import disk_writer, segment_files
+from forebay.ring import disk_follower, disk_writer, segment_files
 from forebay.ring.disk import DiskReader, DiskRing
 from forebay.ring.disk_follower import Follower
 from forebay.ring.disk_limits import DiskLimits
 from forebay.ring.disk_reader import RecordReader
 from forebay.ring.disk_writer import RecordWriter
 from forebay.ring.epoch import EpochCounter
-from forebay.ring.segment import ENTRY, HEADER_BYTES, Record
-from forebay.ring.segment_files import Segment, recover
+from forebay.ring.segment import ENTRY, HEADER_BYTES, Block, Record
+from forebay.ring.segment_files import Segment, SegmentWriter, recover
 
 pytestmark = pytest.mark.flow
 
@@ -259,6 +259,27 @@ def test_follower_in_a_dropped_segment_reads_it_to_its_end_and_counts_the_rest(r
     assert follower.counters.damaged == 0
 
 
+def test_follower_misses_nothing_when_the_segment_ends_while_it_looks(
+    ring: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """More comes into the segment that was just read to its end, then the next one, then the listing."""
+    writer = RecordWriter(ring, LIMITS)
+    follower = RecordReader(ring).follow()
+    writer.write(made(range(3)))
+    assert len(drain(follower)) == 3
+    coming = made(range(3, 12))
+
+    def numbers(directory: Path) -> list[int]:
+        while coming:
+            writer.write([coming.pop(0)])
+        return segment_files.numbers(directory)
+
+    monkeypatch.setattr(disk_follower, "numbers", numbers)
+    assert [r.pulse_id for r in drain(follower)] == list(range(3, 12))
+    assert follower.counters.lost == 0
+    writer.close()
+
+
 def test_range_read_of_what_is_dropped_meanwhile(ring: Path) -> None:
     writer = RecordWriter(ring, DiskLimits(20_000, segment_bytes=1000))
     for record in made(range(80)):
@@ -416,6 +437,23 @@ def test_full_disk_without_anything_to_drop_is_counted(ring: Path, monkeypatch: 
     assert plain(RecordReader(ring).read(EVERYTHING)) == made([*range(n), *range(10, 15)])
 
 
+def test_failed_append_leaves_the_files_as_they_were(ring: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ring.mkdir()
+    writer = SegmentWriter(ring, 0, 0)
+    block = Block(0)
+    for record in made(range(3)):
+        block.add(*record)
+    writer.append(block)
+    before = [p.read_bytes() for p in sorted(ring.iterdir())]
+    for room in range(sum(map(len, before)), sum(map(len, before)) + block.n_bytes + 100, 8):
+        full_disk(monkeypatch, ring, [room])
+        with pytest.raises(OSError, match="No space"):
+            writer.append(block)
+        monkeypatch.undo()
+        assert [p.read_bytes() for p in sorted(ring.iterdir())] == before
+    writer.close()
+
+
 def test_other_refusals_of_the_system_are_errors(ring: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: object) -> int:
         raise OSError(errno.EIO, "Input/output error")
@@ -433,8 +471,11 @@ def test_other_refusals_of_the_system_are_errors(ring: Path, monkeypatch: pytest
 # Damage at every byte
 
 
-def check_damaged(ring: Path, n_whole: int, everything: list[Any], n_recovered: int) -> None:
-    """Read a damaged ring as it is, then after recovery; only true records, and all `n_whole` first ones."""
+def check_damaged(ring: Path, everything: list[Any], n_whole: int, n_recovered: int, n_damaged: int) -> None:
+    """Read a damaged ring as it is, then after recovery: true records only, and the `n_whole` first ones.
+
+    After recovery at least `n_recovered` are there and at most `n_damaged` others are seen.
+    """
     reader = RecordReader(ring)
     assert all(record in everything for record in plain(reader.read(EVERYTHING)))
     assert all(record in everything for record in plain(drain(reader.follow())))
@@ -444,7 +485,9 @@ def check_damaged(ring: Path, n_whole: int, everything: list[Any], n_recovered: 
     assert all(record in everything for record in got)
     assert got[:n_whole] == everything[:n_whole]
     assert len(got) >= n_recovered
-    assert plain(drain(reader.follow())) == got
+    follower = reader.follow()
+    assert plain(drain(follower)) == got
+    assert follower.counters.damaged <= n_damaged
 
 
 @pytest.fixture(params=["sealed", "killed"])
@@ -492,7 +535,8 @@ def test_damage_at_every_byte(
         else:
             n_whole = at // ENTRY.itemsize
             n_recovered = 5 if damage is flip else 6
-        check_damaged(victim, n_whole, everything, n_recovered)
+        is_cut = damage is cut or (victim.name == "killed" and damage is torn)
+        check_damaged(victim, everything, n_whole, n_recovered, 0 if is_cut else 6)
 
 
 def test_recovered_ring_is_continued(victim: Path) -> None:

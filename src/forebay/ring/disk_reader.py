@@ -234,9 +234,9 @@ class RecordReader:
         joined = np.concatenate(pulse_ids)
         order = np.argsort(joined, kind="stable")
         joined = joined[order]
-        order = (
-            order[np.append(joined[1:] != joined[:-1], True)] if len(order) else order
-        )  # newest of a repeat
+        is_newest = np.ones(len(joined), np.bool_)
+        is_newest[:-1] = joined[1:] != joined[:-1]
+        order = order[is_newest]
         where = np.concatenate([np.full(len(chosen), i) for i, (_, chosen) in enumerate(places)])[order]
         position = np.concatenate([chosen for _, chosen in places])[order]
         cuts = [0, *(np.flatnonzero(where[1:] != where[:-1]) + 1).tolist(), len(where)]
