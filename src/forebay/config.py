@@ -50,6 +50,16 @@ class LiveConfig(Model):
     rate_hz: float = Field(10.0, gt=0, le=1000)
 
 
+class StreamConfig(Model):
+    """Events for other processes: by reference over ipc://, with their pixels over tcp://."""
+
+    endpoint: str = Field(description="ZeroMQ endpoint: bound by publish, connected to by push.")
+    kind: Literal["publish", "push"] = Field(
+        "publish", description="publish: for eyes, never waits. push: for one reader that may lose nothing."
+    )
+    compressed: bool = Field(False, description="Send images as bitshuffle-LZ4.")
+
+
 class DetectorConfig(Model):
     """One detector: its packet table and where its modules send."""
 
@@ -70,6 +80,7 @@ class DetectorConfig(Model):
     ring: RingConfig = RingConfig()
     build: BuildConfig = BuildConfig()
     live: LiveConfig | None = None
+    streams: list[StreamConfig] = Field(default_factory=list, max_length=16)
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:

@@ -71,7 +71,7 @@ def run(
 
 @app.command()
 def serve(
-    role: Annotated[str, typer.Argument(help="receive, assemble or live.")],
+    role: Annotated[str, typer.Argument(help="receive, assemble, live or publish.")],
     name: Annotated[str, typer.Argument(help="Name of the detector.")],
     config: ConfigOption = DEFAULT_CONFIG,
     parent: Annotated[int | None, typer.Option(help="Process that we end with.", hidden=True)] = None,

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from forebay.config import Config
 from forebay.errors import RingError
 from forebay.event import Event
 from forebay.ring.reader import RingReader
 from forebay.ring.shared import SharedRing
+
+_ATTACH_TIMEOUT_S = 10.0
 
 
 class RingFollower:
@@ -84,3 +88,14 @@ class RingFollower:
     def close(self) -> None:
         """Let go of the ring; may be called twice."""
         self.ring.close()
+
+
+def follow(config: Config, name: str, stop: threading.Event, start: str = "newest") -> RingFollower:
+    """Follow a detector's ring, as soon as there is one; `RingError` if there is none within 10 s."""
+    end = time.monotonic() + _ATTACH_TIMEOUT_S
+    while True:
+        try:
+            return RingFollower(name, config.runtime_dir, start)
+        except RingError:
+            if stop.wait(0.05) or time.monotonic() > end:
+                raise

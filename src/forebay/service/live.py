@@ -3,28 +3,14 @@
 from __future__ import annotations
 
 import threading
-import time
 
 from forebay.config import Config
-from forebay.errors import ConfigError, RingError
-from forebay.service.follow import RingFollower
+from forebay.errors import ConfigError
+from forebay.service.follow import follow
 from forebay.service.process import notify, say
 from forebay.service.pump import pump
 from forebay.service.tables import detector_config
 from forebay.stream.live import LivePublisher
-
-_ATTACH_TIMEOUT_S = 10.0
-
-
-def follow(config: Config, name: str, stop: threading.Event, start: str = "newest") -> RingFollower:
-    """Follow a detector's ring, as soon as there is one; `RingError` if there is none within 10 s."""
-    end = time.monotonic() + _ATTACH_TIMEOUT_S
-    while True:
-        try:
-            return RingFollower(name, config.runtime_dir, start)
-        except RingError:
-            if stop.wait(0.05) or time.monotonic() > end:
-                raise
 
 
 def live(config: Config, name: str, stop: threading.Event) -> None:

@@ -9,7 +9,7 @@ from importlib import import_module
 from forebay.config import Config
 from forebay.errors import ConfigError
 
-ROLES = ("receive", "assemble", "live")
+ROLES = ("receive", "assemble", "live", "publish")
 """In the order in which data walk through them."""
 
 Body = Callable[[Config, str, threading.Event], None]

@@ -12,10 +12,11 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from forebay.config import Config
+from forebay.config import Config, DetectorConfig
 from forebay.errors import ServiceError
 from forebay.ring.handover import private_directory
 from forebay.service.process import notify, say
+from forebay.service.roles import ROLES
 
 BACKOFF_S = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
 """Waits before the first, second ... restart in a row; the last one for all further ones."""
@@ -58,6 +59,12 @@ class Service:
         return f"{self.role}.{self.detector}"
 
 
+def _roles(detector: DetectorConfig) -> list[str]:
+    """Return the services of one detector in the order in which data walk through them."""
+    wanted = {"live": detector.live is not None, "publish": bool(detector.streams)}
+    return [role for role in ROLES if wanted.get(role, True)]
+
+
 class Supervisor:
     """Runs the services that a configuration asks for.
 
@@ -71,9 +78,7 @@ class Supervisor:
         self._config_path = config_path.resolve()
         self._notifications = private_directory(config.runtime_dir) / f"supervisor-{os.getpid()}.notify"
         self.services = [
-            Service(role, name)
-            for name, detector in config.detectors.items()
-            for role in ("receive", "assemble", *(["live"] if detector.live else []))
+            Service(role, name) for name, detector in config.detectors.items() for role in _roles(detector)
         ]
 
     def run(self, stop: threading.Event) -> int:
