@@ -181,7 +181,7 @@ class PlainBuilder:
 @given(
     seed=st.integers(0, 2**32),
     n_modules=st.integers(1, 4),
-    patience=st.integers(1, 8),
+    patience=st.integers(4, 8),
     loss=st.sampled_from([0, 0.1, 0.5]),
     shuffled=st.integers(0, 3),
     n_call=st.integers(1, 20),

@@ -246,7 +246,7 @@ class Builder:
             event = open_[pulse_id]
             if event.absent or pulse_id != self._next:
                 i_limit = i + self._patience + 1
-                if i_limit >= len(pulses) or self._is_stray(open_[pulses[i_limit]]):
+                if i_limit >= len(pulses) or self._is_stray(open_[pulses[i_limit]], overdue=False):
                     return
             self._release(event)
 
@@ -256,7 +256,7 @@ class Builder:
         for event in self._open.values():
             if event.opened_ns + self._deadline_ns > now_ns:
                 break
-            if self._is_stray(event):
+            if self._is_stray(event, overdue=True):
                 strays.append(event)
             else:
                 due = max(due, event.pulse_id)
@@ -271,8 +271,8 @@ class Builder:
             self._newest = max(self._open, default=self._last)
         return due >= 0 or bool(strays)
 
-    def _is_stray(self, event: _Open) -> bool:
-        return self._senders.is_stray(event.pulse_id, event.owner, event.opened_ns)
+    def _is_stray(self, event: _Open, *, overdue: bool) -> bool:
+        return self._senders.is_stray(event.pulse_id, event.owner, event.opened_ns, overdue=overdue)
 
     def _release_all(self) -> None:
         for pulse_id in sorted(self._open):

@@ -72,12 +72,12 @@ class Senders:
         n_staying = sum(ns > since and module not in there for module, ns in enumerate(self.accepted_ns))
         return there if len(there) > n_staying else []
 
-    def is_stray(self, pulse_id: int, owners: Sequence[int], opened_ns: int) -> bool:
+    def is_stray(self, pulse_id: int, owners: Sequence[int], opened_ns: int, *, overdue: bool) -> bool:
         """Return whether an open pulse is one that the detector has not come to yet.
 
-        So it is when more modules went on behind it, since it was opened, than are there or beyond. In a
-        tie it depends on how far ahead it is: a lead of up to `near` is a difference in delay, more is a
-        module out of step.
+        So it is when at least as many modules went on behind it, since it was opened, as are there or
+        beyond. A lead of up to `near` is a difference in delay, unless the pulse is overdue and
+        most modules are still behind.
 
         Parameters
         ----------
@@ -92,4 +92,6 @@ class Senders:
             elif accepted_ns > opened_ns:
                 n_behind += 1
                 closest = max(closest, at)
-        return n_behind > n_beyond or (n_behind == n_beyond > 0 and pulse_id - closest > self._near)
+        if pulse_id - closest <= self._near:
+            return overdue and n_behind > n_beyond
+        return n_behind >= max(1, n_beyond)
