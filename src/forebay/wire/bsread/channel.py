@@ -103,6 +103,11 @@ class Channel(msgspec.Struct, frozen=True, dict=True):
         return (self.compression or "none").lower() in COMPRESSIONS[1:]
 
     @cached_property
+    def is_plain(self) -> bool:
+        """Whether the value frame is the memory of an array as it stands."""
+        return not self.is_string and self.codec == "none" and self.dtype != np.bool
+
+    @cached_property
     def dtype(self) -> np.dtype[Any]:
         """Element type in wire byte order; of a string, its UTF-8 bytes. `WireError` if unknown."""
         if self.is_string:

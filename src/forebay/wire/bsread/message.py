@@ -59,17 +59,19 @@ class BsreadArrays(Mapping[str, Array]):
 
     def __getitem__(self, name: str) -> Array:
         i = self.header.positions[name]
-        channel = self.header.channels[i]
-        frame = self.parts[2 + 2 * i] if 2 + 2 * i < len(self.parts) else b""
+        channel, frame = self.header.channels[i], self._part(2 + 2 * i)
         if is_missing(channel, frame):
             raise KeyError(name)
         return decode_value(channel, frame)
 
     def __iter__(self) -> Iterator[str]:
-        return (name for name in self.header.positions if self.is_present(name))
+        channels = self.header.channels
+        for name, i in self.header.positions.items():
+            if not is_missing(channels[i], self._part(2 + 2 * i)):
+                yield name
 
     def __len__(self) -> int:
-        return sum(map(self.is_present, self.header.positions))
+        return sum(1 for _ in self)
 
     def __contains__(self, name: object) -> bool:
         return name in self.header.positions and self.is_present(str(name))
@@ -80,11 +82,11 @@ class BsreadArrays(Mapping[str, Array]):
 
     def frame(self, name: str) -> Frame:
         """Return the value frame as it came, empty where none came; `KeyError` if not announced."""
-        return self._part(name, 2)
+        return self._part(2 + 2 * self.header.positions[name])
 
     def timestamp_frame(self, name: str) -> Frame:
         """Return the timestamp frame as it came, empty where none came; `KeyError` if not announced."""
-        return self._part(name, 3)
+        return self._part(3 + 2 * self.header.positions[name])
 
     def is_present(self, name: str) -> bool:
         """Whether an announced channel has a value; `KeyError` if it was not announced."""
@@ -100,16 +102,16 @@ class BsreadArrays(Mapping[str, Array]):
         WireError
             If its timestamp is out of range or its byte order unknown.
         """
-        frame = self.timestamp_frame(name)
-        return decode_time(self.channel(name), frame) if len(frame) else self.time_ns
+        i = self.header.positions[name]
+        frame = self._part(3 + 2 * i)
+        return decode_time(self.header.channels[i], frame) if frame else self.time_ns
 
     @property
     def nbytes(self) -> int:
         """Bytes of all frames: what the message costs a ring."""
         return sum(map(len, self.parts))
 
-    def _part(self, name: str, first: int) -> Frame:
-        i = first + 2 * self.header.positions[name]
+    def _part(self, i: int) -> Frame:
         return self.parts[i] if i < len(self.parts) else b""
 
 

@@ -36,7 +36,7 @@ def is_missing(channel: Channel, frame: Frame) -> bool:
     It does when it is empty and when it is compressed and says size 0: empty strings and arrays cannot
     be told from missing ones on the wire.
     """
-    return not len(frame) or (channel.is_compressed and not any(frame[:8]))
+    return not frame or (channel.is_compressed and not any(frame[:8]))
 
 
 def decode_value(channel: Channel, frame: Frame) -> Array:
@@ -51,6 +51,8 @@ def decode_value(channel: Channel, frame: Frame) -> Array:
         If type, compression or byte order are unknown, the length is not what the shape says, or the
         bytes do not decompress or are no UTF-8.
     """
+    if channel.is_plain and len(frame) == channel.n_bytes and isinstance(frame, bytes):
+        return np.ndarray(channel.array_shape, channel.dtype, frame)  # the quickest way, read only by itself
     if channel.is_string:
         array: Array = np.array([_text(channel, frame)])
     elif channel.codec == "none":
