@@ -110,6 +110,15 @@ def test_patience_gives_up_the_oldest():
     assert b.counters["missing_frames"] == 1
 
 
+def test_patience_does_not_wait_for_modules_that_differ_by_a_delay():
+    b, last = running(3, patience=4)
+    b.add(frames((last + 1, 0)), MS)
+    b.add(whole(last + 2, last + 4, 3), MS)
+    assert b.add(frames((last + 6, 2)), 2 * MS) == []
+    built = b.add(frames((last + 5, 0), (last + 5, 1)), 3 * MS)
+    assert pulses(built) == [last + 1, last + 2, last + 3, last + 4]
+
+
 def test_one_lost_frame_delays_no_pulse_by_more_than_the_deadline():
     b, last = running(patience=1000)
     period = 10 * MS
