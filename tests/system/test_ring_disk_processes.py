@@ -78,6 +78,27 @@ def run(code: str, *args: object) -> subprocess.Popen[str]:
     )
 
 
+FULL = """
+import json, sys
+from dataclasses import asdict
+from pathlib import Path
+from forebay.pulse import PulseRange
+from forebay.ring.disk_limits import DiskLimits
+from forebay.ring.disk_reader import RecordReader
+from forebay.ring.disk_writer import RecordWriter
+ring = Path(sys.argv[1]) / "ring"
+def part(p):
+    return bytes([p % 251]) * 20_000
+writer = RecordWriter(ring, DiskLimits(10**9, segment_bytes=2**20))
+for p in range(2000):
+    writer.write([(p, p, (part(p),))])
+writer.close()
+reader = RecordReader(ring)
+pulses = [r.pulse_id for r in reader.read(PulseRange(0, 2000)) if r.parts == (part(r.pulse_id),)]
+print(json.dumps(dict(counters=asdict(writer.counters), pulses=pulses, damaged=reader.counters.damaged)))
+"""
+
+
 @pytest.mark.parametrize(("max_bytes", "n_kills"), [(2**30, 8), (400_000, 4)])
 def test_killed_writer_and_three_readers(tmp_path: Path, max_bytes: int, n_kills: int) -> None:
     """Readers get every record once, or count it as lost; what a writer had written stays."""
@@ -148,3 +169,27 @@ def test_idle_ring_drops_by_age_without_a_write(tmp_path: Path) -> None:
     assert writer.counters.expired == 1
     assert RecordReader(tmp_path / "ring").span is None
     writer.close()
+
+
+def test_disk_that_is_really_full(tmp_path: Path) -> None:
+    """A file system of 8 MiB in a namespace of its own, 40 MB of records."""
+    mount = "mount -t tmpfs -o size=8m tmpfs"
+    trial = subprocess.run(["unshare", "-rm", "sh", "-c", f"{mount} {tmp_path}"], capture_output=True)
+    if trial.returncode:
+        pytest.skip("mounting in a user namespace is not allowed here")
+    inside = f'{mount} {tmp_path} && exec "$0" -c "$1" {tmp_path}'
+    done = subprocess.run(
+        ["unshare", "-rm", "sh", "-c", inside, sys.executable, FULL],
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    counters = found["counters"]
+    assert counters["not_written"] == 0
+    assert counters["disk_full"] > 0
+    assert counters["written"] == 2000 == counters["expired"] + len(found["pulses"])
+    assert found["pulses"] == list(range(2000))[-len(found["pulses"]) :]
+    assert len(found["pulses"]) > 200
+    assert found["damaged"] == 0

@@ -69,6 +69,7 @@ class RecordWriter:
         self._kept_bytes = sum(kept.n_bytes for kept in self._kept)
         self._sync_wanted = 0
         self._finished: list[SegmentWriter] = []  # to be synced and sealed
+        self._is_sealing = False
         self._unsynced_bytes = 0
         self._changed = threading.Condition()
         self._closed = False
@@ -93,8 +94,7 @@ class RecordWriter:
             If the ring is closed, or the system refuses for another reason than a full disk.
         """
         with self._changed:
-            if self._closed:
-                raise RingError(f"The disk ring {self.directory} is closed and takes no records.")
+            self._check_open()
             block = Block(self._epochs.epoch)
             room = min(BLOCK_BYTES, self.limits.segment_bytes)
             for pulse_id, time_ns, parts in records:
@@ -158,8 +158,7 @@ class RecordWriter:
         """Write one block; on a full disk drop the oldest segments for it, or count it as not written."""
         if not block.n_records:
             return
-        if self._closed:
-            raise RingError(f"The disk ring {self.directory} was closed while it was written.")
+        self._check_open()
         counters = self.counters
         n_bytes = block.n_bytes + block.n_records * ENTRY.itemsize
         while True:
@@ -174,6 +173,7 @@ class RecordWriter:
                     raise RingError(f"The disk ring {self.directory} cannot be written: {error}.") from error
                 counters.disk_full += 1
                 counters.last_error = str(error)
+            self._wait_for_seals()
             if len(self._kept) <= (self._open is not None):
                 counters.not_written += block.n_records
                 return
@@ -188,6 +188,16 @@ class RecordWriter:
         counters.written_bytes += block.n_bytes
         self._unsynced_bytes += n_bytes
         self._wait_for_disk()
+
+    def _wait_for_seals(self) -> None:
+        """Let the ring's thread close its files: dropping one that is open would free nothing."""
+        self._changed.notify_all()
+        self._changed.wait_for(lambda: self._closed or not (self._finished or self._is_sealing))
+        self._check_open()
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise RingError(f"The disk ring {self.directory} is closed and takes no records.")
 
     def _wait_for_disk(self) -> None:
         if self._unsynced_bytes >= self.limits.sync_bytes:
@@ -223,6 +233,7 @@ class RecordWriter:
             return
         if self._open.n_records:
             self._finished.append(self._open)
+            self._changed.notify_all()
         else:  # the next segment gets its number and takes its place
             self._open.close()
             self._kept_bytes -= self._kept.pop().n_bytes
@@ -243,7 +254,7 @@ class RecordWriter:
         with self._changed:
             self._changed.wait_for(self._is_sync_due, self.limits.sync_s)
             closed = self._closed
-            finished, self._finished = self._finished, []
+            finished, self._finished, self._is_sealing = self._finished, [], True
             current, written, n_bytes = self._open, self.counters.written, self._unsynced_bytes
             self._sync_wanted = 0
         error = ""
@@ -252,6 +263,7 @@ class RecordWriter:
         if current is not None and n_bytes:
             error = _try(current.sync) or error
         with self._changed:
+            self._is_sealing = False
             self._unsynced_bytes -= n_bytes
             if not error:
                 self.counters.synced = written
