@@ -1,7 +1,9 @@
 """bsread messages: what is announced, sent, missing, changed and kept."""
 
 import json
+import re
 from hashlib import md5
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -311,3 +313,12 @@ def test_events_of_other_origin_are_announced_by_their_arrays():
     assert encode(back) == parts
     assert isinstance(back.arrays, BsreadArrays)
     assert back.arrays.nbytes == sum(map(len, parts))
+
+
+def test_the_example_of_the_reference_runs():
+    page = Path(__file__).parents[2] / "docs" / "reference" / "bsread.md"
+    (example,) = re.findall("```python\n(.*?)```", page.read_text(), re.DOTALL)
+    names = {}
+    exec(example, names)
+    assert names["image"].shape == (1024, 1280)
+    assert names["charge"] == 12.5
