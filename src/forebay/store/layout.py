@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from forebay.store import manifest as m
 from forebay.store.journal import record_type
-from forebay.store.room import Room
+from forebay.store.room import Room, WriteBack
 from forebay.wire.compress import BLOCK_ELEMENTS
 
 FORMAT_ATTRIBUTE = "forebay_format"
@@ -67,7 +67,7 @@ class ImageLayout:
         # HDF5 1.10 and later read this; "latest" would be for HDF5 2.0 only
         self._file = h5py.File(path, "x", libver=("earliest", "v110"))
         self._fd: int = self._file.id.get_vfd_handle()
-        self._room = Room(self._fd)
+        self._room, self._write_back = Room(self._fd), WriteBack(self._fd)
         self._row_bytes = _INDEX_BYTES + record_type(recording).itemsize
         self._rows = 0
         self._end = 0  # where the last chunk ends
@@ -119,6 +119,7 @@ class ImageLayout:
         self._data.id.write_direct_chunk((self.n, 0, 0), chunk)
         offset = self._find(chunk, file_end)
         self._end = offset + chunk.nbytes
+        self._write_back.advance(self._end)
         self.n += 1
         return offset
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from forebay.errors import StoreError
 from forebay.event import Array
 from forebay.store import manifest as m
 from forebay.store.journal import Journal, record_type, records_of
@@ -130,9 +131,7 @@ class Part:
             self._journal.path.unlink()
             sync(self.final.parent)
         except (OSError, RuntimeError) as error:
-            failure = explain(error, f"Cannot close {self.path}, which holds {self._n} images")
-            failure.todo = f"{failure.todo} Then run: forebay recover {self.path}".strip()
-            raise failure from error
+            raise self._unclosed(error) from error
         finally:
             self.close()
         return manifest
@@ -142,6 +141,11 @@ class Part:
         try:
             self._layout.close()
         except (OSError, RuntimeError) as error:
-            raise explain(error, f"Cannot close {self.path}") from error
+            raise self._unclosed(error) from error
         finally:
             self._journal.close()
+
+    def _unclosed(self, error: Exception) -> StoreError:
+        failure = explain(error, f"Cannot close {self.path}, which holds {self._n} images")
+        failure.todo = f"{failure.todo} Then run: forebay recover {self.path}".strip()
+        return failure

@@ -1,4 +1,4 @@
-"""Disk space that is taken ahead of need: HDF5 does not survive a full disk, so it must not meet one."""
+"""What a file that grows wants of the disk: space ahead of need, and data that goes out meanwhile."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ import resource
 from functools import cache
 
 _STEP = 64 * 2**20
+_WINDOW = 32 * 2**20
+_WAIT_BEFORE, _WRITE, _WAIT_AFTER = 1, 2, 4  # SYNC_FILE_RANGE_...
 _PLENTY = 4  # steps that must be free for whole ones: a step that fails may keep what it got
 _KEEP_SIZE = 1  # FALLOC_FL_KEEP_SIZE
 
@@ -17,12 +19,14 @@ _KEEP_SIZE = 1  # FALLOC_FL_KEEP_SIZE
 def _libc() -> ctypes.CDLL:
     libc = ctypes.CDLL(None, use_errno=True)
     libc.fallocate.argtypes = [ctypes.c_int, ctypes.c_int, ctypes.c_int64, ctypes.c_int64]
+    libc.sync_file_range.argtypes = [ctypes.c_int, ctypes.c_int64, ctypes.c_int64, ctypes.c_uint]
     return libc
 
 
 class Room:
     """Makes sure that a file can grow; ``fallocate`` takes the space, the file's length stays.
 
+    HDF5 does not survive a full disk (it crashes when it closes such a file), so it must not meet one.
     Where the file system cannot do that, the free space is looked at instead.
 
     Parameters
@@ -59,3 +63,26 @@ class Room:
             raise OSError(number, os.strerror(number))
         if end - os.fstat(self._fd).st_size > n_free:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+class WriteBack:
+    """Sends what was written to the disk in windows, and waits for the last but one.
+
+    So the data that wait in memory stay few, and the sync at the end is short. An error of the disk is
+    told by that sync, not here.
+    """
+
+    def __init__(self, fd: int) -> None:
+        self._fd = fd
+        self._start = 0
+        self._size = 0
+
+    def advance(self, end: int) -> None:
+        """Say that the file was written up to `end` bytes."""
+        if end < self._start + self._size + _WINDOW:
+            return
+        libc, done = _libc(), self._start + self._size
+        libc.sync_file_range(self._fd, done, end - done, _WRITE)
+        if self._size:
+            libc.sync_file_range(self._fd, self._start, self._size, _WAIT_BEFORE | _WRITE | _WAIT_AFTER)
+        self._start, self._size = done, end - done
