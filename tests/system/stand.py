@@ -22,6 +22,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -228,10 +229,8 @@ class Stand:
             if program.lives:
                 program.kill()
         for pid in self.processes():
-            try:
+            with suppress(ProcessLookupError):  # it ended by itself meanwhile
                 os.kill(pid, signal.SIGKILL)
-            except ProcessLookupError:
-                continue  # it ended by itself meanwhile
         wait_until(lambda: not self.processes(), lambda: f"the end of {self.processes()}")
         shutil.rmtree(self.runtime_dir, ignore_errors=True)
 
@@ -302,17 +301,15 @@ class Stand:
 def _command_lines() -> Iterator[tuple[int, bytes]]:
     for process in Path("/proc").iterdir():
         if process.name.isdecimal():
-            try:
+            with suppress(FileNotFoundError, ProcessLookupError, PermissionError):  # it ended, or is not ours
                 yield int(process.name), (process / "cmdline").read_bytes()
-            except (FileNotFoundError, ProcessLookupError, PermissionError):
-                continue  # it ended, or is not ours
 
 
 def _open_files(process: Path) -> Iterator[str]:
     """Yield what a process has mapped and open; nothing of one that ended or is not ours."""
-    try:
+    with suppress(FileNotFoundError, ProcessLookupError, PermissionError):
         yield from (process / "maps").read_text().splitlines()
+    with suppress(FileNotFoundError, ProcessLookupError, PermissionError):
         for fd in (process / "fd").iterdir():
-            yield os.readlink(fd)
-    except (FileNotFoundError, ProcessLookupError, PermissionError):
-        return
+            with suppress(FileNotFoundError):  # closed meanwhile
+                yield str(fd.readlink())
