@@ -373,7 +373,7 @@ def small_disk(tmp_path):
     if mounted.returncode:
         pytest.skip(f"mount: {mounted.stderr.decode().strip()}")
     yield folder
-    subprocess.run(["umount", str(folder)], check=True)
+    subprocess.run(["umount", "--lazy", str(folder)], check=True)
 
 
 def test_a_real_full_disk(small_disk):
