@@ -321,6 +321,30 @@ def test_closing_sends_what_waits(endpoint: str, keep: Keep) -> None:
     assert [e.pulse_id for e in read_until(puller, 49)] == list(range(50))
 
 
+def test_closing_waits_for_a_reader_whose_queue_is_full(endpoint: str, keep: Keep) -> None:
+    from threading import Thread
+
+    puller = keep(Puller(endpoint, hwm=4))
+    pusher = Pusher(puller.endpoint, hwm=100_000)
+    pusher.write([event(p) for p in range(3000)])
+    closing = Thread(target=pusher.close, args=(60,))
+    closing.start()
+    got: list[Event] = []
+    while len(got) < 3000:
+        more = puller.read(5, most=3)
+        assert more, f"only {len(got)} of 3000 events came"
+        got += more
+    closing.join()
+    assert [e.pulse_id for e in got] == list(range(3000))
+
+
+def test_closing_gives_up_on_a_reader_that_stands_still(endpoint: str, keep: Keep) -> None:
+    puller = keep(Puller(endpoint, hwm=4))
+    pusher = Pusher(puller.endpoint, hwm=100_000)
+    pusher.write([event(p) for p in range(3000)])
+    pusher.close(0.1)
+
+
 def test_closed_ends_say_so_and_leave_no_thread(endpoint: str) -> None:
     def threads() -> int:
         return len(os.listdir("/proc/self/task"))  # noqa: PTH208 - names only

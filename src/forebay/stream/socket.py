@@ -11,6 +11,7 @@ import zmq
 
 from forebay.errors import StreamError
 from forebay.stream.endpoint import check, claim, in_use
+from forebay.stream.hold import PeerHold
 
 MAX_PART_BYTES = 8 * 2**20
 """Larger parts than any of our formats has; ZeroMQ drops a peer that sends one."""
@@ -59,6 +60,7 @@ class Socket:
         self._socket.setsockopt(zmq.RECONNECT_IVL_MAX, 1000)
         if kind == zmq.SUB:
             self._socket.setsockopt(zmq.SUBSCRIBE, b"")
+        self._hold = PeerHold(self._socket) if kind == zmq.PUSH and path is not None else None
         self._open(endpoint, bind)
         self.endpoint = self._socket.getsockopt_string(zmq.LAST_ENDPOINT)
 
@@ -157,8 +159,14 @@ class Socket:
 
     def close(self, linger: float = 0.0) -> None:
         """Send what waits for at most `linger` seconds, then let go of everything; may be called twice."""
+        end = time.monotonic() + linger
+        hold, self._hold = self._hold, None
+        if hold is not None:
+            hold.take()
         self._socket.close(linger=_milliseconds(linger))
         self._context.term()
+        if hold is not None:
+            hold.release(end)
         if self._path is not None and self._lock is not None:
             self._path.unlink(missing_ok=True)
             os.close(self._lock)
