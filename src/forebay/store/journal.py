@@ -145,7 +145,8 @@ def read_journal(path: Path) -> Journalled:
         raise StoreError(f"The head of the journal {path} cannot be read: {error}.") from error
     records, rest = _records(path, record_type(recording), _HEAD.size + n)
     good = np.fromiter((_is_whole(record) for record in records), bool, len(records))
-    return Journalled(recording, records[good], int(np.count_nonzero(~good)) + (rest > 0))
+    n_torn = int(np.count_nonzero(~good)) + (rest > 0)
+    return Journalled(recording, records[good] if n_torn else records, n_torn)
 
 
 def records_of(path: Path, recording: Recording) -> NDArray[np.void]:

@@ -113,7 +113,7 @@ def _rebuild(final: Path, part: Path, journal: Path) -> None:
     layout = ImageLayout(temporary, found.recording)
     try:
         good = _copy(part, found.records, layout) if len(found.records) else np.empty(0, np.int64)
-        records = found.records[good]
+        records = found.records if len(good) == len(found.records) else found.records[good]
         reason = _reason(found, len(found.records) - len(good))
         layout.finish(records, build_manifest(found.recording, records, m.Counters(), "recover", reason))
     except BaseException:
