@@ -22,6 +22,9 @@ COPY_BYTES = 2**16
 MAX_PARTS = 4096
 """Messages of more parts are read to their end and thrown away as malformed."""
 
+_DONTWAIT, _SNDMORE, _RCVMORE = int(zmq.DONTWAIT), int(zmq.SNDMORE), int(zmq.RCVMORE)
+"""Plain integers: joining zmq's enum flags costs as much as sending a small message."""
+
 
 class Socket:
     """A ZeroMQ socket, bound or connected; one thread at a time.
@@ -118,14 +121,14 @@ class Socket:
     def _try(self, parts: Sequence[bytes | memoryview]) -> bool:
         last = len(parts) - 1
         for i, part in enumerate(parts):
-            more = 0 if i == last else zmq.SNDMORE
+            more = 0 if i == last else _SNDMORE
             try:
-                self._socket.send(part, zmq.DONTWAIT | more, copy=len(part) < COPY_BYTES)
+                self._socket.send(part, _DONTWAIT | more, copy=len(part) < COPY_BYTES)
             except zmq.Again:
                 # After the first part it means that the peer went away meanwhile; ZeroMQ then throws the
                 # message away, but wants to see its end.
                 for k in range(i + 1, last + 1) if i else ():
-                    self._socket.send(b"", zmq.DONTWAIT | (0 if k == last else zmq.SNDMORE))
+                    self._socket.send(b"", _DONTWAIT | (0 if k == last else _SNDMORE))
                 return False
         return True
 
@@ -136,17 +139,17 @@ class Socket:
         """
         self._check_open()
         try:
-            head = self._socket.recv(zmq.DONTWAIT)
+            head = self._socket.recv(_DONTWAIT)
         except zmq.Again:
             if timeout <= 0 or not self._socket.poll(_milliseconds(timeout), zmq.POLLIN):
                 return None
             try:
-                head = self._socket.recv(zmq.DONTWAIT)
+                head = self._socket.recv(_DONTWAIT)
             except zmq.Again:
                 return None
         parts: list[bytes | memoryview] = [head]
         n_parts = 1
-        while self._socket.getsockopt(zmq.RCVMORE):
+        while self._socket.getsockopt(_RCVMORE):
             part = self._socket.recv(copy=False).buffer
             n_parts += 1
             if n_parts <= MAX_PARTS:
