@@ -80,24 +80,35 @@ def die_with_parent(parent_pid: int) -> None:
 
 @contextmanager
 def stop_on_signal() -> Iterator[threading.Event]:
-    """Lend an event that SIGTERM and SIGINT set; the old meaning of both returns afterwards.
+    """Lend an event that SIGTERM, SIGINT and the end of the block set.
 
-    A second SIGINT ends the process at once.
+    The old meaning of both signals returns afterwards. A second SIGINT ends the process at once.
     """
     stop = threading.Event()
+    wake = os.eventfd(0, os.EFD_CLOEXEC)
 
     def on_signal(number: int, _frame: object) -> None:
         if stop.is_set() and number == signal.SIGINT:
             signal.signal(signal.SIGINT, signal.SIG_DFL)
             signal.raise_signal(signal.SIGINT)
+        os.eventfd_write(wake, 1)
+
+    def set_stop() -> None:
+        """Set the event, not in the thread that was interrupted: it may hold the lock of the event."""
+        os.eventfd_read(wake)
         stop.set()
 
+    thread = threading.Thread(target=set_stop, name="stop", daemon=True)
+    thread.start()
     before = {number: signal.signal(number, on_signal) for number in (signal.SIGTERM, signal.SIGINT)}
     try:
         yield stop
     finally:
         for number, action in before.items():
             signal.signal(number, action)
+        os.eventfd_write(wake, 1)
+        thread.join()
+        os.close(wake)
 
 
 @contextmanager
