@@ -1,5 +1,7 @@
 """Documentation cannot fall behind: every command, counter and key of the file format is written down."""
 
+import re
+import textwrap
 from pathlib import Path
 
 import pytest
@@ -68,3 +70,23 @@ def test_readme_names_only_commands_that_exist():
     named = {line.split("`forebay ", 1)[1].split("`")[0] for line in text.splitlines() if "`forebay " in line}
     assert named
     assert all(any(f"forebay {one}".startswith(command) for command in COMMANDS) for one in named)
+
+
+def test_the_detector_of_the_how_to_is_one():
+    text = (DOCS / "how-to" / "add-a-detector.md").read_text(encoding="utf-8")
+    block = re.search(r"^ +```python\n(.*?)```", text, re.MULTILINE | re.DOTALL)
+    names = {}
+    exec(textwrap.dedent(block[1]), names)
+    assert names["example"]().packet_bytes == 48 + 25 * 400 * 2
+
+
+def test_python_of_the_pages_can_be_parsed():
+    pages = [ROOT / "README.md", *DOCS.rglob("*.md")]
+    blocks = [
+        block
+        for page in pages
+        for block in re.findall(r"^```python\n(.*?)^```", page.read_text(encoding="utf-8"), re.M | re.S)
+    ]
+    assert blocks
+    for block in blocks:
+        compile(block, "page", "exec")
