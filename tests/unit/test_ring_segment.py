@@ -51,7 +51,9 @@ def take(data: bytes, index: bytes) -> list[Record | None]:
 
 
 def test_sizes_of_the_format() -> None:
-    assert (HEADER_BYTES, RECORD.itemsize, ENTRY.itemsize) == (80, 40, 56)
+    assert (HEADER_BYTES, RECORD.itemsize, ENTRY.itemsize) == (88, 40, 56)
+    assert ENTRY.fields is not None
+    assert ENTRY.fields["pulse_id"][1] == 24
 
 
 @given(st.lists(one_record, max_size=8))
@@ -120,7 +122,7 @@ def test_forged_part_sizes_are_not_followed() -> None:
 
 
 def test_header_of_open_sealed_damaged_and_foreign_segments() -> None:
-    sealed = Summary(7, 1, 3, 10, 20, -5, 5)
+    sealed = Summary(7, 1, 3, 10, 20, -5, 5, 1)
     assert unpack_header(pack_header(sealed), 7) == sealed
     assert unpack_header(pack_header(sealed), 8) is None
     assert unpack_header(pack_header(sealed._replace(n_records=-1)), 7) is None
@@ -134,7 +136,7 @@ def test_another_format_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     from forebay.ring import segment
 
     monkeypatch.setattr(segment, "_MAGIC", b"forebay ring 2\n\0")
-    raw = pack_header(Summary(7, 1, 3, 10, 20, -5, 5))
+    raw = pack_header(Summary(7, 1, 3, 10, 20, -5, 5, 1))
     monkeypatch.undo()
     with pytest.raises(RingError, match="ring 2"):
         unpack_header(raw, 7)

@@ -29,10 +29,10 @@ class Follower:
     read to its end.
     """
 
-    def __init__(self, directory: Path, number: int | None, wanted: int | None) -> None:
+    def __init__(self, directory: Path, number: int, wanted: int | None) -> None:
         self.counters = ReadCounters()
         self._directory = directory
-        self._number = number  # of the next record to read; None: whatever is the oldest then
+        self._number = number  # of the next record to read
         self._wanted = wanted
         self._segment: Segment | None = None
         self._last_pulse = -1
@@ -66,47 +66,43 @@ class Follower:
                 records = self._take()
                 if records:
                     return records
-            elif following:
-                self._enter(following[0])
-            else:
+            elif not any(self._enter(number) for number in following):
                 return []
 
     def _has_more(self) -> bool:
         segment = self._segment
-        return (
-            segment is not None
-            and self._number is not None
-            and self._number - segment.number < segment.n_entries
-        )
+        return segment is not None and self._number - segment.number < segment.n_entries
 
     def _following(self) -> list[int]:
         """Return the segments after the one that is being read, or that hold the next record."""
         there = numbers(self._directory)
         if self._segment is not None:
             return [n for n in there if n > self._segment.number]
-        if self._number is None:
-            return there
         i_holding = max(bisect_right(there, self._number) - 1, 0)
         return there[i_holding:]
 
-    def _enter(self, number: int) -> None:
-        """Go on with another segment; records missing before it are lost."""
+    def _enter(self, number: int) -> bool:
+        """Go on with another segment, if there is something in it; records missing before it are lost."""
         try:
-            self._segment = Segment(self._directory, number)
+            segment = Segment(self._directory, number)
         except FileNotFoundError:
-            return  # dropped just now; the next look finds another one
-        if self._number is None:
+            return False  # dropped just now
+        n_lost = number - self._number
+        if n_lost > 0:
+            entries = segment.entries(0, 1)
+            if not len(entries):
+                return False
             self._number = number
-        if number > self._number:
-            n_lost, self._number = number - self._number, number
-            entries = self._segment.entries(0, 1)
-            next_pulse = int(entries["pulse_id"][0]) if len(entries) else -1
-            self.counters.lose(n_lost, self._last_pulse + 1, next_pulse - 1)
+            next_pulse = int(entries["pulse_id"][0])
+            wanted = self._wanted or 0
+            if next_pulse > wanted or self._wanted is None:
+                self.counters.lose(n_lost, max(self._last_pulse + 1, wanted), next_pulse - 1)
+        self._segment = segment
+        return True
 
     def _take(self) -> list[Record]:
         segment, number = self._segment, self._number
         assert segment is not None
-        assert number is not None
         entries = segment.entries(number - segment.number, FOLLOW_RECORDS)
         is_valid = segment.valid(entries)
         whole = entries[is_valid]

@@ -32,7 +32,7 @@ class DiskLimits:
     max_age_s: float | None = None
     segment_bytes: int = 0
     sync_s: float = 1.0
-    sync_bytes: int = 32 * 2**20
+    sync_bytes: int = 128 * 2**20
     unsynced_bytes: int = 512 * 2**20
 
     def __post_init__(self) -> None:

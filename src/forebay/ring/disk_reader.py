@@ -112,17 +112,20 @@ class RecordReader:
             summaries = self._summaries()
         if summaries and epoch is None:
             epoch = summaries[-1].epoch
+        chosen = [
+            s
+            for s in summaries
+            if s.epoch == epoch and s.low_pulse <= pulses.last and s.high_pulse >= pulses.first
+        ]
         group: list[Summary] = []  # segments that share pulse ids, because some came late
         high = -1
-        for summary in summaries:
-            if summary.epoch != epoch or summary.low_pulse > pulses.last or summary.high_pulse < pulses.first:
-                continue
+        for summary in sorted(chosen, key=lambda s: s.low_pulse):
             if summary.low_pulse > high:
-                yield from self._read_group(group, pulses)
+                yield from self._read_group(sorted(group), pulses)
                 group = []
             group.append(summary)
             high = max(high, summary.high_pulse)
-        yield from self._read_group(group, pulses)
+        yield from self._read_group(sorted(group), pulses)
 
     def read_time(self, first_ns: int, last_ns: int) -> Iterator[Record]:
         """Yield the records of this time, ends included, in order of arrival; otherwise as `read`."""
@@ -159,7 +162,8 @@ class RecordReader:
             summaries = self._summaries()
             span = _span(summaries)
         if not summaries:
-            return Follower(self.directory, None, None if isinstance(start, str) else start)
+            first = max(self._numbers(), default=0)
+            return Follower(self.directory, first, None if isinstance(start, str) else start)
         newest = summaries[-1]
         if start == "oldest":
             return Follower(self.directory, summaries[0].number, None)
@@ -215,6 +219,7 @@ class RecordReader:
         return segment
 
     def _read_group(self, group: Sequence[Summary], pulses: PulseRange) -> Iterator[Record]:
+        """Read segments that are given in order of arrival; of a repeated pulse id the last."""
         pulse_ids: list[NDArray[np.int64]] = []
         places: list[tuple[Segment, NDArray[np.int64]]] = []
         for summary in group:

@@ -1,6 +1,6 @@
 """One segment of a disk ring: a data file of records, and an index file that says where they are.
 
-Data file: a header of 80 bytes (`_HEADER`, then its checksum), then records one after the other. A
+Data file: a header of 88 bytes (`_HEADER`, then its checksum), then records one after the other. A
 record is 40 bytes (`RECORD`), the size of each part as uint32, zeros up to a multiple of 8, the parts,
 zeros up to a multiple of 8. Its checksum (XXH3, 64 bits) covers everything in it but itself.
 
@@ -34,7 +34,7 @@ JOIN_BYTES: Final = 32 * 2**10
 """Below this, joining parts costs less than handling them one by one."""
 
 _MAGIC: Final = b"forebay ring 1\n\0"
-_HEADER: Final = struct.Struct("<16s7q")
+_HEADER: Final = struct.Struct("<16s8q")
 HEADER_BYTES: Final = _HEADER.size + 8
 
 RECORD: Final = np.dtype(
@@ -82,6 +82,8 @@ class Summary(NamedTuple):
     high_pulse: int
     low_time_ns: int
     high_time_ns: int
+    is_ascending: int
+    """1 if each pulse id is larger than the one before, so that it can be searched for in halves."""
 
 
 class Block:
@@ -92,6 +94,7 @@ class Block:
         self.n_records = 0
         self.n_bytes = 0
         self.low_pulse, self.high_pulse = MAX_PULSE_ID, -1
+        self.is_ascending = True
         self.low_time_ns, self.high_time_ns = 2**63 - 1, -(2**63)
         self.data: list[Part] = []
         self._entries: list[bytes] = []
@@ -118,6 +121,7 @@ class Block:
         self._entries += (self.n_bytes.to_bytes(8, "little"), checksum, fields)
         self.n_bytes += n_bytes
         self.n_records += 1
+        self.is_ascending = self.is_ascending and pulse_id > self.high_pulse
         self.low_pulse, self.high_pulse = min(self.low_pulse, pulse_id), max(self.high_pulse, pulse_id)
         self.low_time_ns = min(self.low_time_ns, time_ns)
         self.high_time_ns = max(self.high_time_ns, time_ns)

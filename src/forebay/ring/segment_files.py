@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import struct
+from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from pathlib import Path
@@ -37,6 +38,7 @@ READ_BYTES: Final = 4 * 2**20
 
 _GAP_BYTES: Final = 64 * 2**10  # reading on over a gap costs less than another read
 _IOV_MAX: Final = 1024
+_PULSE_ID_AT: Final = 24  # within an index entry
 _NAME: Final = re.compile(r"^([0-9]{20})\.(data|index)$")
 
 
@@ -53,9 +55,10 @@ class SegmentWriter:
         self.n_bytes = HEADER_BYTES
         self._index_bytes = 0
         self._bounds = (MAX_PULSE_ID, -1, 2**63 - 1, -(2**63))
+        self._is_ascending = True
         self._data = _create(path(directory, number, "data"))
         try:
-            os.pwrite(self._data, pack_header(Summary(number, epoch, -1, 0, 0, 0, 0)), 0)
+            os.pwrite(self._data, pack_header(Summary(number, epoch, -1, 0, 0, 0, 0, 0)), 0)
             self._index = _create(path(directory, number, "index"))
         except BaseException:
             os.close(self._data)
@@ -75,6 +78,7 @@ class SegmentWriter:
         self.n_records += block.n_records
         self._index_bytes += block.n_records * ENTRY.itemsize
         low, high, low_time, high_time = self._bounds
+        self._is_ascending = self._is_ascending and block.is_ascending and block.low_pulse > high
         self._bounds = (
             min(low, block.low_pulse),
             max(high, block.high_pulse),
@@ -91,7 +95,8 @@ class SegmentWriter:
         """Sync, say in the header that the segment is finished and what it holds, and close the files."""
         try:
             self.sync()
-            summary = Summary(self.number, self.epoch, self.n_records, *self._bounds)
+            ascending = int(self._is_ascending)
+            summary = Summary(self.number, self.epoch, self.n_records, *self._bounds, ascending)
             os.pwrite(self._data, pack_header(summary), 0)
         finally:
             self.close()
@@ -100,6 +105,20 @@ class SegmentWriter:
         """Close the files as they are; the segment stays unsealed."""
         os.close(self._data)
         os.close(self._index)
+
+
+class _PulseIds:
+    """The pulse ids of an index file as a sequence that reads what is asked for."""
+
+    def __init__(self, index: int) -> None:
+        self._index = index
+
+    def __len__(self) -> int:
+        return os.fstat(self._index).st_size // ENTRY.itemsize
+
+    def __getitem__(self, position: int) -> int:
+        raw = os.pread(self._index, 8, position * ENTRY.itemsize + _PULSE_ID_AT)
+        return int.from_bytes(raw, "little", signed=True)
 
 
 class Segment:
@@ -152,6 +171,7 @@ class Segment:
             int(pulse_id.max()),
             int(time_ns.min()),
             int(time_ns.max()),
+            int(len(entries) == len(self._loaded) and bool((pulse_id[1:] > pulse_id[:-1]).all())),
         )
 
     def entries(self, first: int, n_entries: int) -> Entries:
@@ -167,6 +187,11 @@ class Segment:
 
     def find(self, pulse_id: int) -> int | None:
         """Return the position of the last valid record of `pulse_id`; None if there is none."""
+        if self._sealed is not None and self._sealed.is_ascending:
+            position = bisect_left(_PulseIds(self._index), pulse_id, 0, self._sealed.n_records)
+            entry = self.entries(position, 1)
+            if len(entry) and entry["pulse_id"][0] == pulse_id and self.valid(entry).all():
+                return position
         entries = self.load()
         if self._n_ordered != len(entries):
             positions = np.flatnonzero(self.valid(entries))
