@@ -205,8 +205,9 @@ HEADER: dict[str, Any] = json.loads(bytes(encode(one(), sequence=1, instance=2, 
 def test_hostile_headers_are_refused(changes: dict[str, Any]) -> None:
     _, *parts = encode(one(), sequence=1, instance=2, pixels=True)
     arrays = (HEADER | changes)["arrays"]
+    n_parts = sum(array["n_bytes"] > 0 for array in arrays) if arrays else 1
     with pytest.raises(WireError):
-        decode([json.dumps(HEADER | changes).encode(), *parts[: max(len(arrays), 1)]])
+        decode([json.dumps(HEADER | changes).encode(), *parts[:n_parts]])
 
 
 @given(st.lists(st.binary(max_size=60), max_size=4))
