@@ -104,11 +104,14 @@ def test_the_largest_size_allowed(fd, libc):
         resource.setrlimit(resource.RLIMIT_FSIZE, old)
 
 
-def test_written_data_go_out_in_windows(fd, libc):
+def test_written_data_go_out_in_windows(fd, libc, monkeypatch):
+    monkeypatch.setattr(r, "_BEHIND", 2)
     back = r.WriteBack(fd)
-    window = 2**25
-    for end in (10, window - 1, window, window + 5, 2 * window + 7, 3 * window + 8):
+    size = r._WINDOW
+    for end in (10, size - 1, size, size + 5, 2 * size + 7, 3 * size + 8, 4 * size + 8):
         back.advance(end)
-    ends = [0, window, 2 * window + 7, 3 * window + 8]
-    assert [call for call in libc.synced if call[2] == 2] == [(a, b, 2) for a, b in pairwise(ends)]
-    assert [call for call in libc.synced if call[2] == 7] == [(a, b, 7) for a, b in pairwise(ends[:-1])]
+    ends = [0, size, 2 * size + 7, 3 * size + 8, 4 * size + 8]
+    started = [call[:2] for call in libc.synced if call[2] == r._WRITE]
+    waited = [call[:2] for call in libc.synced if call[2] != r._WRITE]
+    assert started == list(pairwise(ends))
+    assert waited == started[:2]

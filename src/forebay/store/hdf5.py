@@ -51,7 +51,7 @@ class ImageFile:
     threads:
         Threads that compress.
     n_buffers:
-        Images that may be under way between `write` and the disk; twice the threads and two by default.
+        Images that may be under way between `write` and the disk; four for each thread and two by default.
 
     Raises
     ------
@@ -81,7 +81,7 @@ class ImageFile:
         )
         if not recording.start_time:
             recording = msgspec.structs.replace(recording, start_time=m.now())
-        self.n_buffers = n_buffers or 2 * threads + 2
+        self.n_buffers = n_buffers or 4 * threads + 2
         self._free: queue.SimpleQueue[NDArray[np.uint8]] = queue.SimpleQueue()
         for _ in range(self.n_buffers):
             self._free.put(np.full(buffer_bytes, 0, np.uint8))  # touched now: first use is slow

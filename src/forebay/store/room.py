@@ -6,10 +6,12 @@ import ctypes
 import errno
 import os
 import resource
+from collections import deque
 from functools import cache
 
 _STEP = 64 * 2**20
-_WINDOW = 32 * 2**20
+_WINDOW = 16 * 2**20
+_BEHIND = 8  # windows on their way: they bridge a slow moment of the disk
 _WAIT_BEFORE, _WRITE, _WAIT_AFTER = 1, 2, 4  # SYNC_FILE_RANGE_...
 _PLENTY = 4  # steps that must be free for whole ones: a step that fails may keep what it got
 _KEEP_SIZE = 1  # FALLOC_FL_KEEP_SIZE
@@ -66,7 +68,7 @@ class Room:
 
 
 class WriteBack:
-    """Sends what was written to the disk in windows, and waits for the last but one.
+    """Sends what was written to the disk in windows, and waits for the one `_BEHIND` windows ago.
 
     So the data that wait in memory stay few, and the sync at the end is short. An error of the disk is
     told by that sync, not here.
@@ -74,15 +76,16 @@ class WriteBack:
 
     def __init__(self, fd: int) -> None:
         self._fd = fd
-        self._start = 0
-        self._size = 0
+        self._end = 0
+        self._open: deque[tuple[int, int]] = deque()
 
     def advance(self, end: int) -> None:
         """Say that the file was written up to `end` bytes."""
-        if end < self._start + self._size + _WINDOW:
+        if end < self._end + _WINDOW:
             return
-        libc, done = _libc(), self._start + self._size
-        libc.sync_file_range(self._fd, done, end - done, _WRITE)
-        if self._size:
-            libc.sync_file_range(self._fd, self._start, self._size, _WAIT_BEFORE | _WRITE | _WAIT_AFTER)
-        self._start, self._size = done, end - done
+        window = self._end, end - self._end
+        _libc().sync_file_range(self._fd, *window, _WRITE)
+        self._open.append(window)
+        self._end = end
+        if len(self._open) > _BEHIND:
+            _libc().sync_file_range(self._fd, *self._open.popleft(), _WAIT_BEFORE | _WRITE | _WAIT_AFTER)
