@@ -102,6 +102,15 @@ def test_get_says_the_span(ring: Path) -> None:
         reader.follow(10)
 
 
+def test_single_pulse_of_a_sealed_segment_is_found_without_its_whole_index(
+    ring: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill(ring, range(0, 100, 2))
+    reader = RecordReader(ring)
+    monkeypatch.setattr(Segment, "load", lambda _: pytest.fail("the whole index was read"))
+    assert plain(map(reader.get, range(0, 100, 2))) == made(range(0, 100, 2))
+
+
 def test_empty_ring_has_nothing_yet(ring: Path) -> None:
     RecordWriter(ring, LIMITS).close()
     reader = RecordReader(ring)

@@ -187,7 +187,7 @@ class Segment:
 
     def find(self, pulse_id: int) -> int | None:
         """Return the position of the last valid record of `pulse_id`; None if there is none."""
-        if self._sealed is not None and self._sealed.is_ascending:
+        if self.is_sealed and self._sealed is not None and self._sealed.is_ascending:
             position = bisect_left(_PulseIds(self._index), pulse_id, 0, self._sealed.n_records)
             entry = self.entries(position, 1)
             if len(entry) and entry["pulse_id"][0] == pulse_id and self.valid(entry).all():
