@@ -6,8 +6,10 @@ from pathlib import Path
 
 import pytest
 import typer
+import yaml
 
 from forebay.cli.app import app
+from forebay.config import parse
 from forebay.ring.slots import BUILD_COUNTERS, RECEIVE_COUNTERS
 from forebay.store.layout import COLUMNS
 from forebay.store.manifest import Manifest
@@ -80,13 +82,23 @@ def test_the_detector_of_the_how_to_is_one():
     assert names["example"]().packet_bytes == 48 + 25 * 400 * 2
 
 
-def test_python_of_the_pages_can_be_parsed():
+def blocks_of_pages(language):
+    """Return every block of a language in README and documentation."""
+    pattern = re.compile(rf"^```(?:\{{code-block\}} )?{language}\n(?::caption:.*\n\n)?(.*?)^```", re.M | re.S)
     pages = [ROOT / "README.md", *DOCS.rglob("*.md")]
-    blocks = [
-        block
-        for page in pages
-        for block in re.findall(r"^```python\n(.*?)^```", page.read_text(encoding="utf-8"), re.M | re.S)
-    ]
-    assert blocks
-    for block in blocks:
-        compile(block, "page", "exec")
+    return [block for page in pages for block in pattern.findall(page.read_text(encoding="utf-8"))]
+
+
+@pytest.mark.parametrize("block", blocks_of_pages("python"))
+def test_python_of_the_pages_can_be_parsed(block):
+    compile(block, "page", "exec")
+
+
+@pytest.mark.parametrize("block", [one for one in blocks_of_pages("yaml") if "detectors:" in one])
+def test_configurations_of_the_pages_are_right(block):
+    assert parse(yaml.safe_load(block), "page").detectors
+
+
+def test_blocks_are_found():
+    assert len(blocks_of_pages("python")) >= 2
+    assert len([one for one in blocks_of_pages("yaml") if "detectors:" in one]) >= 3
