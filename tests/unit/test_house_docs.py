@@ -84,7 +84,9 @@ def test_the_detector_of_the_how_to_is_one():
 
 def blocks_of_pages(language):
     """Return every block of a language in README and documentation."""
-    pattern = re.compile(rf"^```(?:\{{code-block\}} )?{language}\n(?::caption:.*\n\n)?(.*?)^```", re.M | re.S)
+    pattern = re.compile(
+        rf"^```(?:\{{code-block\}} )?{language}\n(?::caption:[^\n]*\n\n)?(.*?)^```", re.M | re.S
+    )
     pages = [ROOT / "README.md", *DOCS.rglob("*.md")]
     return [block for page in pages for block in pattern.findall(page.read_text(encoding="utf-8"))]
 
