@@ -32,7 +32,12 @@ html_static_path = ["_static"]
 # A type in a signature is looked up by its last word, which an attribute somewhere may have as well.
 suppress_warnings = ["ref.python"]
 autodoc_member_order = "bysource"
-autodoc_default_options = {"members": True, "undoc-members": True, "show-inheritance": True}
+autodoc_default_options = {
+    "members": True,
+    "undoc-members": True,
+    "show-inheritance": True,
+    "exclude-members": "model_config",
+}
 napoleon_google_docstring = False
 napoleon_use_ivar = True
 
