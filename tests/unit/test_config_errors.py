@@ -1,0 +1,92 @@
+"""A configuration is right, or every mistake in it is named with its value and what is allowed."""
+
+import pytest
+
+from forebay.config import Config, DetectorConfig, load, parse
+from forebay.errors import ConfigError
+
+pytestmark = pytest.mark.unit
+
+
+def detector(**changes):
+    return {"detectors": {"jf": {"type": "jungfrau", **changes}}}
+
+
+def refused(value):
+    with pytest.raises(ConfigError) as error:
+        parse(value, "forebay.yaml")
+    assert str(error.value).startswith("forebay.yaml: ")
+    return str(error.value)
+
+
+def test_nothing_is_a_configuration():
+    assert parse({}, "x") == Config()
+
+
+def test_defaults_are_written_out():
+    jf = parse(detector(), "x").detectors["jf"]
+    assert jf == DetectorConfig(type="jungfrau")
+    assert str(jf.address) == "127.0.0.1"
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"n_modles": 2}, ["detectors.jf.n_modles", "not a known key"]),
+        ({"type": "jungfrua"}, ["detectors.jf.type", "'jungfrua'", "jungfrau", "eiger"]),
+        ({"n_modules": 0}, ["detectors.jf.n_modules", "found 0", "1"]),
+        ({"n_modules": "two"}, ["detectors.jf.n_modules", "'two'"]),
+        ({"address": "jf1"}, ["detectors.jf.address", "'jf1'"]),
+        ({"start_udp_port": 70000}, ["detectors.jf.start_udp_port", "70000", "65535"]),
+        ({"start_udp_port": 65535, "n_modules": 2}, ["65535", "2 modules"]),
+        ({"sources": ["10.0.0.1"], "n_modules": 2}, ["1 addresses", "2 modules"]),
+        ({"ring": {"slots": 1}}, ["detectors.jf.ring.slots", "found 1", "4"]),
+        ({"build": {"deadline_s": 0}}, ["detectors.jf.build.deadline_s", "greater than 0"]),
+        ({"type": "eiger", "pulse_id": "bunchid"}, ["pulse_id", "eiger"]),
+    ],
+)
+def test_a_mistake_is_named(changes, words):
+    message = refused(detector(**changes))
+    assert all(word in message for word in words), message
+
+
+def test_every_mistake_is_named():
+    message = refused({**detector(n_modules=0, bit_depth=12), "recrod": {}})
+    assert all(word in message for word in ("n_modules", "bit_depth", "recrod"))
+
+
+@pytest.mark.parametrize("name", ["", "../x", "a b", "-x", "x" * 65, "a/b"])
+def test_names_become_file_names(name):
+    assert "detectors" in refused({"detectors": {name: {"type": "jungfrau"}}})
+
+
+def test_two_detectors_on_one_port():
+    both = {"a": {"type": "jungfrau", "n_modules": 3}, "b": {"type": "eiger", "start_udp_port": 50102}}
+    assert "a and b both use UDP port 50102" in refused({"detectors": both})
+
+
+@pytest.mark.parametrize("value", [[], "text", 5, {"detectors": []}])
+def test_another_shape(value):
+    refused(value)
+
+
+def test_values_never_change():
+    with pytest.raises(ValueError, match="frozen"):
+        parse({}, "x").record.threads = 3
+
+
+def test_files(tmp_path):
+    path = tmp_path / "a.yaml"
+    with pytest.raises(ConfigError, match="Cannot read"):
+        load(path)
+    path.write_text("")
+    assert load(path) == Config()
+    path.write_text("a: [")
+    with pytest.raises(ConfigError, match="not valid YAML"):
+        load(path)
+    path.write_bytes(b"\xff\xfe")
+    with pytest.raises(ConfigError, match="Cannot read"):
+        load(path)
+    path.write_text("!!python/object/apply:os.system ['true']")
+    with pytest.raises(ConfigError, match="not valid YAML"):
+        load(path)
