@@ -75,7 +75,7 @@ def progress_line(progress: Progress) -> RenderableType:
 
 
 def print_recording(path: Path, manifest: Manifest, json: bool) -> int:
-    """Print what was recorded; return the exit code, 1 if pulses are missing."""
+    """Print what was recorded; return the exit code, 1 if pulses or images are missing."""
     (source,) = manifest.sources.values()
     if json:
         print(json_text.dumps({"file": str(path), "manifest": json_text.loads(manifest.to_json())}))
@@ -89,7 +89,8 @@ def print_recording(path: Path, manifest: Manifest, json: bool) -> int:
             ("file", str(path)),
         ]
         Console().print(facts("", rows), soft_wrap=True)
-    return 1 if source.missing.n else 0
+    is_short = source.got < (manifest.requested.images or 0)
+    return 1 if source.missing.n or is_short else 0
 
 
 def _some(n: int, which: Sequence[str]) -> str:
@@ -122,7 +123,9 @@ def _as_json(report: Report) -> dict[str, Any]:
 
 def show_report(console: Console, report: Report, most: int = _MOST_LINES) -> None:
     """Print one report: a table, then what was found, one line each."""
-    console.print(facts(report.path, report.rows), soft_wrap=True)
+    console.print(Text(report.path, style="italic"), soft_wrap=True)
+    if report.rows:
+        console.print(facts("", report.rows), soft_wrap=True)
     for problem in report.problems[:most]:
         where = f"pulse {problem.pulse_id}: " if problem.pulse_id is not None else ""
         console.print(
@@ -147,15 +150,15 @@ def print_findings(findings: Sequence[Finding], json: bool) -> int:
         print(json_text.dumps([dataclasses.asdict(finding) for finding in findings]))
     else:
         console = Console()
-        table = Table("", "looked at", "found", box=None, padding=(0, 2, 0, 0))
+        widest = max((len(finding.name) for finding in findings), default=0)
         for finding in findings:
-            found = Text(finding.found)
+            line = Text(f"{finding.state:9}", style=_STYLES[finding.state])
+            line.append(f"{finding.name:{widest}}  {finding.found}", style="default")
             if finding.why:
-                found.append(f"\n{finding.why}", style="dim")
-            if finding.mend:
-                found.append(f"\n→ {finding.mend}", style="cyan")
-            table.add_row(Text(finding.state, style=_STYLES[finding.state]), finding.name, found)
-        console.print(table)
+                line.append(f"\n{'':9}{finding.why}", style="dim")
+            if finding.mend:  # a command: never broken into lines, so that it can be copied
+                line.append(f"\n{'':9}→ {finding.mend}", style="cyan")
+            console.print(line, soft_wrap=True)
     return 1 if any(finding.state == "problem" for finding in findings) else 0
 
 
