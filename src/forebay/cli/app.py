@@ -57,6 +57,7 @@ def demo(
 @app.command()
 def run(
     config: Annotated[Path, typer.Argument(help="Configuration file (YAML).")] = DEFAULT_CONFIG,
+    parent: Annotated[int | None, typer.Option(help="Process that we end with.", hidden=True)] = None,
 ) -> None:
     """Run every service that the configuration asks for, until Ctrl-C or SIGTERM."""
     from forebay.config import load
@@ -64,7 +65,7 @@ def run(
     from forebay.service.supervisor import Supervisor
 
     loaded = load(config)
-    with service_life("supervisor", None) as stop:
+    with service_life("supervisor", parent) as stop:
         code = Supervisor(loaded, config).run(stop)
     raise SystemExit(code)
 
@@ -114,8 +115,12 @@ def record(
         raise ConfigError("--images, --pulses and --seconds were given together.", "Give one of them.")
     loaded = load(config)
     step = detector_config(loaded, name).build.pulse_step
-    asked = None if pulses is None else str(PulseRange.parse(pulses if "/" in pulses else f"{pulses}/{step}"))
-    request = Request(pulses=asked, images=images, seconds=seconds, pulse_step=step)
+    asked = None if pulses is None else PulseRange.parse(pulses)
+    if asked is not None and "/" not in str(pulses):
+        asked = PulseRange(asked.first, asked.last, step)
+    request = Request(
+        pulses=None if asked is None else str(asked), images=images, seconds=seconds, pulse_step=step
+    )
     recorder = Recorder(loaded, name, file, request, idle_s=idle)
     with stop_on_signal() as stop:
         manifest = record_with_progress(recorder, stop, quiet=json)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import signal
 import socket
@@ -112,9 +113,8 @@ def _free_ports(n_ports: int) -> int:
 def _services(config: Path, log: Path) -> Iterator[None]:
     """Run ``forebay run`` beside the body."""
     with log.open("w", encoding="utf-8") as stream:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "forebay", "run", str(config)], stderr=stream, stdin=subprocess.DEVNULL
-        )
+        command = [sys.executable, "-m", "forebay", "run", str(config), "--parent", str(os.getpid())]
+        process = subprocess.Popen(command, stderr=stream, stdin=subprocess.DEVNULL)
         try:
             yield
         finally:
