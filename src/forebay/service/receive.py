@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 
@@ -44,6 +45,7 @@ def receive(config: Config, name: str, stop: threading.Event) -> None:
             if buffer.given < buffer.asked:
                 say(
                     "socket buffer smaller than asked: bursts may be lost",
+                    logging.WARNING,
                     asked=buffer.asked,
                     given=buffer.given,
                     mend=f"sysctl -w net.core.rmem_max={buffer.asked}",

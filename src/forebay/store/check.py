@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Collection, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
@@ -62,7 +63,7 @@ def check_file(path: Path, skip: Collection[str] = (), every: int = 1, threads: 
     try:
         file = h5py.File(path, "r")
     except (OSError, RuntimeError) as error:
-        return _unreadable(path, opened, f"HDF5 cannot open it: {error}")
+        return _unreadable(path, opened, _why_not(path, error))
     try:
         with file:
             for name, layout in LAYOUTS.items():
@@ -72,6 +73,18 @@ def check_file(path: Path, skip: Collection[str] = (), every: int = 1, threads: 
         return _unreadable(path, opened, f"It is damaged: {error}")
     problem = Problem("layout", "problem", f"Its layout is none of {', '.join(LAYOUTS)}.")
     return Report(str(path), "", [], [problem], opened, [])
+
+
+def _why_not(path: Path, error: Exception) -> str:
+    if not path.exists():
+        return "There is no such file: name one that exists."
+    if path.is_dir():
+        return "It is a directory: name the files in it."
+    if not os.access(path, os.R_OK):
+        return "It may not be read: ask its owner for the right to."
+    if path.stat().st_size and not h5py.is_hdf5(path):
+        return "It is not an HDF5 file."
+    return f"HDF5 cannot open it, it is damaged or cut short: use another copy. ({error})"
 
 
 def _unreadable(path: Path, opened: list[str], message: str) -> Report:
