@@ -54,7 +54,7 @@ std::uint64_t clock_ns(clockid_t clock) {
 }
 
 struct OpenFrame {
-    std::uint64_t pulse_id, opened_ns, number;
+    std::uint64_t pulse_id, opened_ns, heard_ns, number;
     std::size_t slot;
     ModuleRecord* record;
     std::uint64_t* bits;
@@ -65,12 +65,12 @@ class Port {
 public:
     Port(const Slots& slots, int fd, int wake_fd, std::size_t module, std::size_t payload_bytes, Field pulse,
          Field packet, std::uint32_t source, std::size_t reorder, std::uint64_t window, std::uint64_t max_jump,
-         std::uint64_t timeout_ns, std::uint64_t quiet_ns, std::size_t queue)
+         std::uint64_t timeout_ns, std::uint64_t idle_ns, std::uint64_t quiet_ns, std::size_t queue)
         : memory_(slots.memory), fd_(fd), wake_fd_(wake_fd), module_(module),
           header_bytes_(slots.memory.header().header_bytes), payload_bytes_(payload_bytes),
           packets_(slots.memory.header().packets_per_module), step_(slots.memory.header().pulse_step),
           pulse_(pulse), packet_(packet), source_(source), reorder_(reorder), window_(window),
-          max_jump_(max_jump), timeout_ns_(timeout_ns), quiet_ns_(quiet_ns), queue_(queue) {
+          max_jump_(max_jump), timeout_ns_(timeout_ns), idle_ns_(idle_ns), quiet_ns_(quiet_ns), queue_(queue) {
         if (!slots.writable()) throw std::invalid_argument("the ring is mapped read-only");
         if (module >= memory_.header().n_modules) throw std::invalid_argument("the ring has no such module");
         if (payload_bytes * packets_ != memory_.header().frame_bytes)
@@ -102,7 +102,7 @@ public:
             bool coalesced = false;
             for (int i = 0; i < n; ++i) coalesced |= take_message(buffers, static_cast<std::size_t>(i));
             if (coalesce) batch = coalesced ? kCoalescedBatch : kMaxBatch;
-            close_overdue();
+            close_overdue(n < static_cast<int>(batch));
             if (stopping && n <= 0) {
                 while (!open_.empty()) close(oldest());
                 publish();
@@ -198,7 +198,7 @@ private:
         place(frame->pixels + number * payload_bytes_, packet + header_bytes_, payload_bytes_);
         bits |= bit;
         refused_ = 0;
-        placed_ns_ = now_ns_;
+        placed_ns_ = frame->heard_ns = now_ns_;
         if (++frame->record->n_packets == packets_) close(static_cast<std::size_t>(frame - open_.data()));
         return kPlaced;
     }
@@ -261,7 +261,7 @@ private:
         std::memcpy(Memory::detector_header(record), header, header_bytes_);
         std::uint64_t* bits = memory_.packet_bits(record);
         std::memset(bits, 0, round_up(packets_, 64) / 8);
-        open_.push_back({pulse, now_ns_, opened_, slot, &record, bits, memory_.pixels(slot, module_)});
+        open_.push_back({pulse, now_ns_, now_ns_, opened_, slot, &record, bits, memory_.pixels(slot, module_)});
         return &open_.back();
     }
 
@@ -291,9 +291,12 @@ private:
                      static_cast<std::uint32_t>(module_), missing, epoch_});
     }
 
-    void close_overdue() {
+    // What waits in the socket may belong to an open frame: only an empty one proves that it is idle.
+    void close_overdue(bool is_empty) {
         for (std::size_t i = open_.size(); i-- > 0;)
-            if (now_ns_ - open_[i].opened_ns > timeout_ns_) close(i);
+            if (now_ns_ - open_[i].opened_ns > timeout_ns_ ||
+                (is_empty && now_ns_ - open_[i].heard_ns > idle_ns_))
+                close(i);
     }
 
     // One writer; the lock lets readers take sums that add up.
@@ -319,7 +322,7 @@ private:
     const Field pulse_, packet_;
     const std::uint32_t source_;
     const std::size_t reorder_;
-    const std::uint64_t window_, max_jump_, timeout_ns_, quiet_ns_;
+    const std::uint64_t window_, max_jump_, timeout_ns_, idle_ns_, quiet_ns_;
     FrameQueue queue_;
     std::atomic<bool> stop_{false};
 
@@ -343,14 +346,14 @@ void bind_receive(nb::module_& m) {
             "__init__",
             [](Port* self, const Slots& slots, int fd, int wake_fd, std::size_t module, std::size_t payload_bytes,
                const nb::tuple& pulse, const nb::tuple& packet, std::uint32_t source, std::size_t reorder,
-               std::uint64_t window, std::uint64_t max_jump, std::uint64_t timeout_ns, std::uint64_t quiet_ns,
-               std::size_t queue) {
+               std::uint64_t window, std::uint64_t max_jump, std::uint64_t timeout_ns, std::uint64_t idle_ns,
+               std::uint64_t quiet_ns, std::size_t queue) {
                 new (self) Port(slots, fd, wake_fd, module, payload_bytes, field(pulse), field(packet), source,
-                                reorder, window, max_jump, timeout_ns, quiet_ns, queue);
+                                reorder, window, max_jump, timeout_ns, idle_ns, quiet_ns, queue);
             },
             nb::arg("slots"), nb::arg("fd"), nb::arg("wake_fd"), nb::arg("module"), nb::arg("payload_bytes"),
             nb::arg("pulse"), nb::arg("packet"), nb::arg("source"), nb::arg("reorder"), nb::arg("window"),
-            nb::arg("max_jump"), nb::arg("timeout_ns"), nb::arg("quiet_ns"), nb::arg("queue"),
+            nb::arg("max_jump"), nb::arg("timeout_ns"), nb::arg("idle_ns"), nb::arg("quiet_ns"), nb::arg("queue"),
             nb::keep_alive<1, 2>())
         .def("run", &Port::run, nb::call_guard<nb::gil_scoped_release>())
         .def("stop", &Port::stop)

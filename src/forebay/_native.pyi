@@ -125,6 +125,7 @@ class Port:
         window: int,
         max_jump: int,
         timeout_ns: int,
+        idle_ns: int,
         quiet_ns: int,
         queue: int,
     ) -> None: ...

@@ -34,7 +34,9 @@ class BuildConfig(Model):
     """When an event is released although something may still come."""
 
     pulse_step: int = Field(1, ge=1, description="Distance of neighbouring pulse ids.")
-    patience: int = Field(8, ge=1, description="Newer pulses that may be open before the oldest is released.")
+    patience: int = Field(
+        32, ge=1, description="Newer pulses that may be open before the oldest is released."
+    )
     deadline_s: float = Field(
         0.5, gt=0, le=60, description="Longest wait for a pulse, from its first packet."
     )

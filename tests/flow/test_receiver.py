@@ -30,7 +30,7 @@ class Bench:
         self.layout = layout
         self.ring = SharedRing.create("bench", layout, RingShape(n_slots, 1, pulse_step), runtime)
         self.sources: list[IPv4Address] = rules.pop("sources", [])
-        defaults = {"window": 16, "timeout_s": 30.0, "quiet_s": 30.0}
+        defaults = {"window": 16, "timeout_s": 30.0, "idle_s": 30.0, "quiet_s": 30.0}
         start, buffer = rules.pop("start", True), rules.pop("receive_buffer_bytes", 2**22)
         self.receiver = Receiver(
             self.ring, layout, LOOPBACK, start_port, self.sources, ReceiveRules(**defaults | rules), buffer
@@ -201,8 +201,9 @@ def test_frames_may_overlap(bench):
     assert not frames["missing_packets"].any()
 
 
-def test_a_frame_is_closed_when_its_time_is_over(bench):
-    b = bench(timeout_s=0.05)
+@pytest.mark.parametrize("rule", ["timeout_s", "idle_s"])
+def test_a_frame_is_closed_when_its_time_is_over(bench, rule):
+    b = bench(**{rule: 0.05})
     b.send(b.packets(1)[:5])
     b.wait_for(lambda: len(b.frames))
     assert b.frames["missing_packets"].tolist() == [27]

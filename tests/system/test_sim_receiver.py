@@ -38,7 +38,7 @@ def test_every_hurt_frame_is_flagged_and_no_other(layout, free_udp_port, tmp_pat
     )
     tmp_path.chmod(0o700)
     ring = SharedRing.create("sim", layout, RingShape(256, n_modules, 1), tmp_path)
-    rules = ReceiveRules(timeout_s=30, quiet_s=30)
+    rules = ReceiveRules(timeout_s=30, idle_s=30, quiet_s=30)
     receiver = Receiver(ring, layout, LOOPBACK, port, [LOOPBACK] * n_modules, rules, 64 * 2**20)
     if min(buffered.given for buffered in receiver.buffers) < 2**21:
         receiver.stop()

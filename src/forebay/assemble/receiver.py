@@ -38,6 +38,8 @@ class ReceiveRules:
         Steps that a pulse may lie ahead of the newest; further ones are malformed until they persist.
     timeout_s:
         Longest time that an incomplete frame stays open.
+    idle_s:
+        It is closed earlier when the socket is empty and none of its packets came for so long.
     quiet_s:
         After so long without a placed packet the next plausible one is followed, wherever it is.
     """
@@ -46,6 +48,7 @@ class ReceiveRules:
     window: int = 32
     max_jump: int = 10_000
     timeout_s: float = 0.25
+    idle_s: float = 0.02
     quiet_s: float = 0.5
 
 
@@ -133,6 +136,7 @@ class Receiver:
                         window=rules.window,
                         max_jump=rules.max_jump,
                         timeout_ns=int(rules.timeout_s * 1e9),
+                        idle_ns=int(rules.idle_s * 1e9),
                         quiet_ns=int(rules.quiet_s * 1e9),
                         queue=_QUEUE_FRAMES,
                     )

@@ -39,11 +39,13 @@ class Assembler:
             after=ring.event(ring.n_events - 1).pulse_id if ring.n_events else None,
         )
         ring.finish(finished=False)
-        self.add(self._left_behind())
+        frames = ring.resting_frames()
+        self._known = np.zeros((ring.n_slots, ring.n_modules), np.uint64)
+        self._known[frames["slot"], frames["module"]] = frames["owner"]
+        self._build(self._left_behind(frames))
 
-    def _left_behind(self) -> NDArray[np.void]:
-        """Return the frames that lie in the ring and belong to no event, in order of arrival."""
-        frames = self.ring.resting_frames()
+    def _left_behind(self, frames: NDArray[np.void]) -> NDArray[np.void]:
+        """Return those of the frames that belong to no event, in order of arrival."""
         released = np.array([self._is_released(int(pulse_id)) for pulse_id in frames["pulse_id"]], bool)
         frames = frames[~released]
         order: NDArray[np.intp] = np.argsort(frames["time_ns"], kind="stable")
@@ -60,13 +62,16 @@ class Assembler:
             return False
 
     def add(self, frames: NDArray[np.void]) -> None:
-        """Take finished frames and release what they complete."""
-        now_ns = time.monotonic_ns()
-        self._release([*self._builder.add(frames, now_ns), *self._builder.tick(now_ns)])
+        """Take finished frames, all that are there, and release what is done.
 
-    def tick(self) -> None:
-        """Release what is overdue."""
-        self._release(self._builder.tick(time.monotonic_ns()))
+        Left out are those that lay in the ring at the start, or left it before: they waited in the queue
+        while nobody assembled, and twice the same pulses look like a counter that has restarted.
+        """
+        is_new = frames["owner"] > self._known[frames["slot"], frames["module"]]
+        self._build(frames[is_new])
+
+    def _build(self, frames: NDArray[np.void]) -> None:
+        self._release(self._builder.add(frames, time.monotonic_ns()))
 
     def finish(self) -> None:
         """Release all that is open and say that nothing more comes."""
@@ -109,13 +114,11 @@ def assemble(config: Config, name: str, stop: threading.Event) -> None:
         try:
             timeout = _READ_TIMEOUT_S
             while True:
-                batches = puller.read(timeout)
-                for batch in batches or ():
-                    if batch.generation != assembler.ring.generation:
-                        assembler = _change_ring(assembler, config, name, detector)
-                    if batch.generation == assembler.ring.generation:
-                        assembler.add(batch.frames)
-                assembler.tick()
+                batches = puller.read(timeout) or []
+                if any(batch.generation != assembler.ring.generation for batch in batches):
+                    assembler = _change_ring(assembler, config, name, detector)
+                current = [b.frames for b in batches if b.generation == assembler.ring.generation]
+                assembler.add(np.concatenate([np.empty(0, FRAME), *current]))
                 if stop.is_set():
                     if not batches:
                         break

@@ -29,7 +29,7 @@ def receive_rules(detector: DetectorConfig) -> ReceiveRules:
     """Return when the receiver of this detector gives up on packets: before the builder does."""
     build = detector.build
     return ReceiveRules(
-        reorder=max(1, build.patience // 2),
+        reorder=max(1, build.patience // 8),
         window=max(1, min(4 * build.patience, detector.ring.slots // 2)),
         max_jump=build.max_jump,
         timeout_s=build.deadline_s / 2,
