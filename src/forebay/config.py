@@ -49,7 +49,7 @@ class LiveConfig(Model):
     """A live view: the newest image only, at most so often."""
 
     endpoint: str = Field("tcp://127.0.0.1:9400", description="ZeroMQ endpoint that is bound.")
-    rate_hz: float = Field(10.0, gt=0, le=1000)
+    rate_hz: float = Field(10.0, gt=0, le=1000, description="Most images a second.")
 
 
 class StreamConfig(Model):
@@ -65,12 +65,12 @@ class StreamConfig(Model):
 class DetectorConfig(Model):
     """One detector: its packet table and where its modules send."""
 
-    type: Literal["jungfrau", "eiger"]
+    type: Literal["jungfrau", "eiger"] = Field(description="Which packet table.")
     pulse_id: Literal["bunchid", "bunchid-int64", "framenum"] | None = Field(
         None, description="JUNGFRAU: header field with the pulse id; bunchid by default."
     )
     bit_depth: Literal[8, 16, 32] = Field(16, description="EIGER: bits a pixel.")
-    n_modules: int = Field(1, ge=1, le=64)
+    n_modules: int = Field(1, ge=1, le=64, description="Modules, each with a port of its own.")
     address: IPv4Address = Field(
         IPv4Address("127.0.0.1"), description="Local address the ports are bound to."
     )
@@ -79,10 +79,12 @@ class DetectorConfig(Model):
         default_factory=list, description="Sender's address of each module; packets of others are foreign."
     )
     receive_buffer_bytes: int = Field(64 * 2**20, ge=2**16, description="Socket buffer of one port.")
-    ring: RingConfig = RingConfig()
-    build: BuildConfig = BuildConfig()
-    live: LiveConfig | None = None
-    streams: list[StreamConfig] = Field(default_factory=list, max_length=16)
+    ring: RingConfig = Field(RingConfig(), description="Its shared memory.")
+    build: BuildConfig = Field(BuildConfig(), description="When its events are released.")
+    live: LiveConfig | None = Field(None, description="Its live view, if there is to be one.")
+    streams: list[StreamConfig] = Field(
+        default_factory=list, max_length=16, description="Where its events are sent."
+    )
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -104,7 +106,9 @@ class RecordConfig(Model):
         Path("data"), description="Files are written below this directory, never elsewhere."
     )
     threads: int = Field(2, ge=1, le=64, description="Threads that compress.")
-    compression: Literal["bitshuffle-lz4", "none"] = "bitshuffle-lz4"
+    compression: Literal["bitshuffle-lz4", "none"] = Field(
+        "bitshuffle-lz4", description="How images are stored: HDF5 filter 32008, or as they are."
+    )
     min_free_bytes: int = Field(2**30, ge=0, description="A recording is refused below this free space.")
 
 
@@ -120,8 +124,10 @@ def default_runtime_dir() -> Path:
 class Config(Model):
     """Everything that one host runs."""
 
-    detectors: dict[Name, DetectorConfig] = Field(default_factory=dict)
-    record: RecordConfig = RecordConfig()
+    detectors: dict[Name, DetectorConfig] = Field(
+        default_factory=dict, description="Detectors that this host receives, by name."
+    )
+    record: RecordConfig = Field(RecordConfig(), description="Where files go.")
     runtime_dir: Path = Field(default_factory=default_runtime_dir, description="Sockets between processes.")
 
     @model_validator(mode="after")

@@ -9,7 +9,7 @@ import typer
 import yaml
 
 from forebay.cli.app import app
-from forebay.config import parse
+from forebay.config import Config, parse
 from forebay.ring.slots import BUILD_COUNTERS, RECEIVE_COUNTERS
 from forebay.store.layout import COLUMNS
 from forebay.store.manifest import Manifest
@@ -99,6 +99,21 @@ def test_python_of_the_pages_can_be_parsed(block):
 @pytest.mark.parametrize("block", [one for one in blocks_of_pages("yaml") if "detectors:" in one])
 def test_configurations_of_the_pages_are_right(block):
     assert parse(yaml.safe_load(block), "page").detectors
+
+
+def keys_of_the_configuration():
+    schema = Config.model_json_schema()
+    parts = {"Config": schema, **schema["$defs"]}
+    return [
+        pytest.param(value, id=f"{part}.{key}")
+        for part, one in parts.items()
+        for key, value in one["properties"].items()
+    ]
+
+
+@pytest.mark.parametrize("value", keys_of_the_configuration())
+def test_every_key_says_what_it_is(value):
+    assert value.get("description", "").endswith(".")
 
 
 def test_blocks_are_found():
