@@ -64,13 +64,13 @@ struct OpenFrame {
 class Port {
 public:
     Port(const Slots& slots, int fd, int wake_fd, std::size_t module, std::size_t payload_bytes, Field pulse,
-         Field packet, std::uint32_t source, std::size_t reorder, std::uint64_t window, std::uint64_t max_jump,
+         Field packet, std::uint32_t source, std::size_t reorder, std::uint64_t window, double max_rate,
          std::uint64_t timeout_ns, std::uint64_t idle_ns, std::uint64_t quiet_ns, std::size_t queue)
         : memory_(slots.memory), fd_(fd), wake_fd_(wake_fd), module_(module),
           header_bytes_(slots.memory.header().header_bytes), payload_bytes_(payload_bytes),
           packets_(slots.memory.header().packets_per_module), step_(slots.memory.header().pulse_step),
           pulse_(pulse), packet_(packet), source_(source), reorder_(reorder), window_(window),
-          max_jump_(max_jump), timeout_ns_(timeout_ns), idle_ns_(idle_ns), quiet_ns_(quiet_ns), queue_(queue) {
+          max_rate_(max_rate), timeout_ns_(timeout_ns), idle_ns_(idle_ns), quiet_ns_(quiet_ns), queue_(queue) {
         if (!slots.writable()) throw std::invalid_argument("the ring is mapped read-only");
         if (module >= memory_.header().n_modules) throw std::invalid_argument("the ring has no such module");
         if (payload_bytes * packets_ != memory_.header().frame_bytes)
@@ -215,7 +215,7 @@ private:
         if (!started_) return kPlaced;
         Counter refusal = kPlaced;
         if (pulse > newest_) {
-            if ((pulse - newest_) / step_ > max_jump_) refusal = kMalformed;
+            if ((pulse - newest_) / step_ > window_ + farthest()) refusal = kMalformed;
         } else if ((newest_ - pulse) / step_ >= window_) {
             refusal = kLate;
         } else {
@@ -234,11 +234,16 @@ private:
         return kPlaced;
     }
 
+    // How many steps the counter may have made since the last packet was placed.
+    std::uint64_t farthest() const {
+        return static_cast<std::uint64_t>(static_cast<double>(now_ns_ - placed_ns_) * 1e-9 * max_rate_);
+    }
+
     // A refused packet is noise, unless the port was quiet before it or nothing but refused packets of
     // one plausible sequence came for two frames: then the detector's counter restarted or jumped.
     bool follows(std::uint64_t pulse) {
         const std::uint64_t distance = pulse > suspect_ ? pulse - suspect_ : suspect_ - pulse;
-        refused_ = refused_ == 0 || distance / step_ <= max_jump_ ? refused_ + 1 : 1;
+        refused_ = refused_ == 0 || distance / step_ <= window_ + farthest() ? refused_ + 1 : 1;
         suspect_ = pulse;
         return now_ns_ - placed_ns_ > quiet_ns_ || refused_ > 2 * packets_;
     }
@@ -322,7 +327,9 @@ private:
     const Field pulse_, packet_;
     const std::uint32_t source_;
     const std::size_t reorder_;
-    const std::uint64_t window_, max_jump_, timeout_ns_, idle_ns_, quiet_ns_;
+    const std::uint64_t window_;
+    const double max_rate_;
+    const std::uint64_t timeout_ns_, idle_ns_, quiet_ns_;
     FrameQueue queue_;
     std::atomic<bool> stop_{false};
 
@@ -346,14 +353,14 @@ void bind_receive(nb::module_& m) {
             "__init__",
             [](Port* self, const Slots& slots, int fd, int wake_fd, std::size_t module, std::size_t payload_bytes,
                const nb::tuple& pulse, const nb::tuple& packet, std::uint32_t source, std::size_t reorder,
-               std::uint64_t window, std::uint64_t max_jump, std::uint64_t timeout_ns, std::uint64_t idle_ns,
+               std::uint64_t window, double max_rate, std::uint64_t timeout_ns, std::uint64_t idle_ns,
                std::uint64_t quiet_ns, std::size_t queue) {
                 new (self) Port(slots, fd, wake_fd, module, payload_bytes, field(pulse), field(packet), source,
-                                reorder, window, max_jump, timeout_ns, idle_ns, quiet_ns, queue);
+                                reorder, window, max_rate, timeout_ns, idle_ns, quiet_ns, queue);
             },
             nb::arg("slots"), nb::arg("fd"), nb::arg("wake_fd"), nb::arg("module"), nb::arg("payload_bytes"),
             nb::arg("pulse"), nb::arg("packet"), nb::arg("source"), nb::arg("reorder"), nb::arg("window"),
-            nb::arg("max_jump"), nb::arg("timeout_ns"), nb::arg("idle_ns"), nb::arg("quiet_ns"), nb::arg("queue"),
+            nb::arg("max_rate"), nb::arg("timeout_ns"), nb::arg("idle_ns"), nb::arg("quiet_ns"), nb::arg("queue"),
             nb::keep_alive<1, 2>())
         .def("run", &Port::run, nb::call_guard<nb::gil_scoped_release>())
         .def("stop", &Port::stop)

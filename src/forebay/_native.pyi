@@ -123,7 +123,7 @@ class Port:
         source: int,
         reorder: int,
         window: int,
-        max_jump: int,
+        max_rate: float,
         timeout_ns: int,
         idle_ns: int,
         quiet_ns: int,

@@ -41,7 +41,7 @@ class BuildConfig(Model):
         0.5, gt=0, le=60, description="Longest wait for a pulse, from its first packet."
     )
     max_jump: int = Field(
-        10_000, ge=1, description="Largest plausible step forward of the pulse id, in steps."
+        10_000, ge=1, description="Largest plausible step forward within one deadline, in pulse steps."
     )
 
 

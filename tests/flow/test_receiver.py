@@ -172,8 +172,8 @@ def test_late_packets_never_touch_what_was_released(bench):
     b.send(b.packets(3)[:-1])  # the third open frame: pulse 1 is closed as it stands
     b.send(b.packets(1)[-1:])
     assert b.counters["late"] == 1
-    b.send(b.packets(100)[:1])
-    b.send(b.packets(60)[:1])  # further behind than the window
+    b.send(b.packets(19)[:1])
+    b.send(b.packets(0)[:1])  # further behind than the window
     assert b.counters["late"] == 2
     frames = b.stop()
     assert frames["pulse_id"].tolist()[:3] == [1, 2, 3]
@@ -314,6 +314,25 @@ def test_noise_from_far_away_does_not_carry_the_port_off(bench):
     assert frames["pulse_id"].tolist() == list(range(1, 50))
     assert not frames["missing_packets"].any()
     assert b.counters["malformed"] == 49 * 3
+
+
+def test_a_stray_packet_from_before_a_restart_does_not_carry_the_port_off(bench):
+    b = bench()
+    for pulse_id in range(1, 10):
+        b.send(b.packets(pulse_id)[:16])
+        b.send(b.packets(5000)[:1])
+        b.send(b.packets(pulse_id)[16:])
+    assert b.stop()["missing_packets"].tolist() == [0] * 9
+    assert b.counters["malformed"] == 9
+
+
+def test_a_gap_as_long_as_the_silence_is_no_jump(bench):
+    b = bench()
+    b.send(b.packets(1))
+    b.be_quiet(0.1)
+    b.send(b.packets(500))
+    assert b.stop()["pulse_id"].tolist() == [1, 500]
+    assert b.counters["followed"] == b.counters["malformed"] == 0
 
 
 def test_counters_say_what_the_kernel_dropped(bench):

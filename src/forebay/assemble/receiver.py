@@ -34,8 +34,9 @@ class ReceiveRules:
         An incomplete frame is closed as it stands when more than so many newer ones have begun.
     window:
         Steps that a pulse may lie behind the newest before it is late; at most half the ring's slots.
-    max_jump:
-        Steps that a pulse may lie ahead of the newest; further ones are malformed until they persist.
+    max_rate:
+        Fastest plausible counter, steps a second: a pulse that lies further ahead of the newest than
+        `window` and this rate allow since the last packet is malformed, until its like persist.
     timeout_s:
         Longest time that an incomplete frame stays open.
     idle_s:
@@ -46,7 +47,7 @@ class ReceiveRules:
 
     reorder: int = 2
     window: int = 32
-    max_jump: int = 10_000
+    max_rate: float = 10_000.0
     timeout_s: float = 0.25
     idle_s: float = 0.02
     quiet_s: float = 0.5
@@ -134,7 +135,7 @@ class Receiver:
                         source=int.from_bytes(sources[i_module].packed, "little") if sources else 0,
                         reorder=rules.reorder,
                         window=rules.window,
-                        max_jump=rules.max_jump,
+                        max_rate=rules.max_rate,
                         timeout_ns=int(rules.timeout_s * 1e9),
                         idle_ns=int(rules.idle_s * 1e9),
                         quiet_ns=int(rules.quiet_s * 1e9),

@@ -31,7 +31,7 @@ def receive_rules(detector: DetectorConfig) -> ReceiveRules:
     return ReceiveRules(
         reorder=max(1, build.patience // 8),
         window=max(1, min(4 * build.patience, detector.ring.slots // 2)),
-        max_jump=build.max_jump,
+        max_rate=build.max_jump / build.deadline_s,
         timeout_s=build.deadline_s / 2,
         quiet_s=build.deadline_s,
     )
