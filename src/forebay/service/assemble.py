@@ -21,6 +21,8 @@ from forebay.stream.frames import FramePuller
 _READ_TIMEOUT_S = 0.01
 _ATTACH_TIMEOUT_S = 10.0
 _DRAIN_TIMEOUT_S = 0.2
+_LONGEST_DRAIN_S = 2.0
+"""A receiver that goes on must not keep us from stopping; the next assembler finds its frames in the ring."""
 
 
 class Assembler:
@@ -112,7 +114,7 @@ def assemble(config: Config, name: str, stop: threading.Event) -> None:
         notify("READY=1")
         say("assembling", modules=ring.n_modules, resumed_at=ring.n_events)
         try:
-            timeout = _READ_TIMEOUT_S
+            timeout, end = _READ_TIMEOUT_S, 0.0
             while True:
                 batches = puller.read(timeout) or []
                 if any(batch.generation != assembler.ring.generation for batch in batches):
@@ -120,9 +122,10 @@ def assemble(config: Config, name: str, stop: threading.Event) -> None:
                 current = [b.frames for b in batches if b.generation == assembler.ring.generation]
                 assembler.add(np.concatenate([np.empty(0, FRAME), *current]))
                 if stop.is_set():
-                    if not batches:
-                        break
                     timeout = _DRAIN_TIMEOUT_S
+                    end = end or time.monotonic() + _LONGEST_DRAIN_S
+                    if not batches or time.monotonic() > end:
+                        break
         finally:
             assembler.finish()
             assembler.ring.close()

@@ -1,4 +1,4 @@
-"""A source over a detector's ring that survives the restart of the ring's owner."""
+"""A source over a detector's ring that survives the restart of the services behind it."""
 
 from __future__ import annotations
 
@@ -18,6 +18,8 @@ _ATTACH_TIMEOUT_S = 10.0
 
 class RingFollower:
     """Reads a ring, and the next one of the same name when its owner was restarted.
+
+    Where only the builder was restarted, the ring goes on after its end, and so does the reading.
 
     Parameters
     ----------
@@ -44,33 +46,32 @@ class RingFollower:
         self._runtime_dir = runtime_dir
         self.ring = SharedRing.attach(name, runtime_dir)
         self.n_rings = 1
-        self._reader: RingReader | None = self.ring.reader(start)
+        self._reader: RingReader = self.ring.reader(start)
+        self._is_over = False
         self._n_lost_before = 0
 
     @property
     def n_lost(self) -> int:
         """Events that left a ring's log before they were read."""
-        return self._n_lost_before + (self._reader.n_lost if self._reader else 0)
+        return self._n_lost_before + self._reader.n_lost
 
     @property
     def n_behind(self) -> int:
         """Events released and not yet read."""
-        return self._reader.n_behind if self._reader else 0
+        return self._reader.n_behind
 
     def read(self, timeout: float) -> Sequence[Event]:
         """Return the next events; while there is no ring, wait for one. Never None."""
-        if self._reader is None:
-            self._next_ring(timeout)
-        if self._reader is None:
-            return ()
-        events = self._reader.read(timeout)
-        if events is None:
-            self._n_lost_before += self._reader.n_lost
-            self._reader = None
-            return ()
-        return events
+        if self._is_over:
+            self._go_on(timeout)
+        events = () if self._is_over else self._reader.read(timeout)
+        self._is_over = self._is_over or events is None
+        return events or ()
 
-    def _next_ring(self, timeout: float) -> None:
+    def _go_on(self, timeout: float) -> None:
+        if self.ring.owner_lives and not self.ring.is_finished:
+            self._is_over = False
+            return
         try:
             ring = SharedRing.attach(self._name, self._runtime_dir)
         except RingError:
@@ -83,7 +84,9 @@ class RingFollower:
         self.ring.close()
         self.ring = ring
         self.n_rings += 1
+        self._n_lost_before += self._reader.n_lost
         self._reader = ring.reader("oldest")
+        self._is_over = False
 
     def close(self) -> None:
         """Let go of the ring; may be called twice."""
