@@ -275,9 +275,8 @@ class Stand:
 
     def processes(self) -> dict[int, str]:
         """Return pid and command line of every living process that was given our configuration."""
-        mine = os.fsencode(self.config_path)
-        found = {pid: words for pid, words in _command_lines() if mine in words.split(b"\0")}
-        return {pid: os.fsdecode(words.replace(b"\0", b" ")).strip() for pid, words in found.items()}
+        mine = f" {self.config_path} "
+        return {pid: words for pid, words in command_lines().items() if mine in f"{words} "}
 
     def service(self, role: str) -> int | None:
         """Return the pid of a service, None while it does not live."""
@@ -298,11 +297,15 @@ class Stand:
         return "\n".join(map(str, self.programs))
 
 
-def _command_lines() -> Iterator[tuple[int, bytes]]:
+def command_lines() -> dict[int, str]:
+    """Return pid and command line of every living process of this machine."""
+    found = {}
     for process in Path("/proc").iterdir():
         if process.name.isdecimal():
             with suppress(FileNotFoundError, ProcessLookupError, PermissionError):  # it ended, or is not ours
-                yield int(process.name), (process / "cmdline").read_bytes()
+                words = (process / "cmdline").read_bytes()
+                found[int(process.name)] = os.fsdecode(words.replace(b"\0", b" ")).strip()
+    return found
 
 
 def _open_files(process: Path) -> Iterator[str]:

@@ -19,7 +19,7 @@ import h5py
 import hdf5plugin  # noqa: F401 - registers the filter
 import numpy as np
 import pytest
-from tests.system.stand import PATIENCE_S, Program, Stand, wait_until
+from tests.system.stand import PATIENCE_S, Program, Stand, command, command_lines, wait_until
 
 from forebay.errors import RingError
 from forebay.pulse import PulseRange
@@ -233,6 +233,35 @@ def judge_all(data: Path, n_before: int) -> None:
     assert {path.name for path in data.iterdir()} == {"again.h5", *(f"{i}.h5" for i in range(n_before + 1))}
     for path in data.iterdir():
         assert check_file(path, skip=DECLARED, every=10).is_good
+
+
+@pytest.mark.parametrize("role", ["receive", "assemble"])
+def test_a_service_that_is_asked_to_stop_comes_back(tmp_path, role):
+    """Somebody stops one service by itself: the recording goes on with the next one of its kind."""
+    with Stand(tmp_path, slots=60, detector={"bit_depth": 8}) as stand:
+        bench = Bench(stand, random.Random(role))
+        bench.record(0)
+        old = stand.service(role)
+        assert old is not None
+        os.kill(old, signal.SIGTERM)
+        wait_until(lambda: stand.service(role) not in (None, old), lambda: f"new {role}\n{stand.logs()}")
+        bench.recorder_goes_on()
+
+
+def test_a_killed_demonstration_takes_its_services_along(tmp_path):
+    words = command("demo", "--directory", tmp_path / "demo", "--pulses", 10)
+    log, mine = tmp_path / "demo" / "services.log", str(tmp_path / "demo" / "forebay.yaml")
+
+    def services() -> list[str]:
+        return [words for words in command_lines().values() if mine in words]
+
+    demo = Program(words, tmp_path / "log")
+    try:
+        wait_until(lambda: log.exists() and "all services are ready" in log.read_text(), lambda: f"{demo}")
+        assert len(services()) == 3
+    finally:
+        demo.kill()
+    wait_until(lambda: not services(), lambda: f"the end of {services()}")
 
 
 STOPS = """
