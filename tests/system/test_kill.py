@@ -1,7 +1,8 @@
 """kill -9 of every process at random: files stay readable, what was written is recovered, nothing is left.
 
 Each round starts a stand, kills every kind of process twice, in random order and at random moments, and
-judges each kill. Five rounds are fifty kills; FOREBAY_KILL_ROUNDS asks for more.
+judges each kill. Every other round has two modules. Five rounds are fifty kills; FOREBAY_KILL_ROUNDS asks
+for more.
 """
 
 from __future__ import annotations
@@ -43,9 +44,10 @@ DECLARED = ("missing-pulses", "incomplete-images", "not-written")
 
 
 @cache
-def sent(turn: int) -> np.ndarray:
-    """Return the packets, (packet, byte), of a pulse; pulses 7 apart are alike."""
-    return pattern("ramp", LAYOUT, turn, 0).reshape(LAYOUT.packets_per_frame, -1)
+def sent(turn: int, n_modules: int) -> np.ndarray:
+    """Return the packets, (module, packet, byte), of a pulse; pulses 7 apart are alike."""
+    modules = [pattern("ramp", LAYOUT, turn, i) for i in range(n_modules)]
+    return np.stack(modules).reshape(n_modules, LAYOUT.packets_per_frame, -1)
 
 
 def journalled(final: Path) -> list[int]:
@@ -65,11 +67,12 @@ def judge(final: Path) -> tuple[list[int], Manifest]:
         (name,) = manifest.sources
         group = file[f"entry/instrument/{name}"]
         ids = group["pulse_id"][:].tolist()
-        for row, (pulse_id, missing) in enumerate(zip(ids, group["missing_packets"][:, 0], strict=True)):
-            packets = group["data"][row].reshape(LAYOUT.packets_per_frame, -1)
-            whole = (packets == sent(pulse_id % 7)).all(axis=1)
+        for row, (pulse_id, missing) in enumerate(zip(ids, group["missing_packets"][:], strict=True)):
+            truth = sent(pulse_id % 7, len(missing))
+            packets = group["data"][row].reshape(truth.shape)
+            whole = (packets == truth).all(axis=2)
             assert not packets[~whole].any(), f"pulse {pulse_id} holds pixels that nobody sent"
-            assert np.count_nonzero(~whole) == missing, f"pulse {pulse_id}"
+            assert np.count_nonzero(~whole, axis=1).tolist() == missing.tolist(), f"pulse {pulse_id}"
     (account,) = manifest.sources.values()
     absent = set(range(ids[0], ids[-1] + 1)) - set(ids) if ids else set()
     told = {pulse_id for text in account.missing.ranges for pulse_id in PulseRange.parse(text)}
@@ -188,7 +191,7 @@ def test_killed_at_random(tmp_path, seed):
     chance = random.Random(seed)
     victims = [*VICTIMS, *VICTIMS]
     chance.shuffle(victims)
-    with Stand(tmp_path, slots=60, detector={"bit_depth": 8}) as stand:
+    with Stand(tmp_path, n_modules=1 + seed % 2, slots=60, detector={"bit_depth": 8}) as stand:
         bench = Bench(stand, chance)
         for i, victim in enumerate(victims):
             bench.record(i)
