@@ -134,6 +134,17 @@ class Recorder:
             If the disk fails; what is whole is kept, and the error says where.
         """
         try:
+            self._record(stop)
+        except StoreError as error:
+            if self._file.manifest is not None:
+                n = self._file.counters["written"]
+                error.todo = f"{error.todo} What is whole, {n} images, is kept in {self.path}.".strip()
+            raise
+        assert self._file.manifest is not None
+        return self._file.manifest
+
+    def _record(self, stop: threading.Event) -> None:
+        try:
             pump(self._selected, [self, self._file], stop.is_set)
         finally:
             end = counters_of(self._ring, self._port)
@@ -141,8 +152,6 @@ class Recorder:
             self._file.conclude(self._selected.reason or "stopped", _sum(self._start, grown))
             self._source.close()
             self._file.close()
-        assert self._file.manifest is not None
-        return self._file.manifest
 
     def close(self) -> None:
         """Nothing more: `run` closes the file, whatever happened."""
