@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
 from tests.system.stand import PATIENCE_S, Stand
@@ -45,10 +47,11 @@ def pulses(seen: list[tuple[Event, float]]) -> list[int]:
     return [event.pulse_id for event, _ in seen]
 
 
-def start(tmp_path, **build: float) -> Stand:
-    stand = Stand(tmp_path, n_modules=2, slots=300, detector={"bit_depth": 8}, build=build)
-    stand.run()
-    return stand
+@contextmanager
+def start(tmp_path, **build: float) -> Iterator[Stand]:
+    with Stand(tmp_path, n_modules=2, slots=300, detector={"bit_depth": 8}, build=build) as stand:
+        stand.run()
+        yield stand
 
 
 def test_a_lost_frame_delays_nothing_by_more_than_the_deadline(tmp_path):

@@ -202,11 +202,10 @@ def test_a_full_disk(tmp_path):
         stand.simulate("--rate", 100, "--bit-depth", 8)
         with_events(stand)
         done = stand.record("full.h5", "--images", 1000).wait()
-        says(done, "full.h5", "No space left on device", "Free some space")
+        says(
+            done, "full.h5", "No space left on device", "Free some space", f"kept in {stand.data / 'full.h5'}"
+        )
         file = stand.data / "full.h5"
-        if not file.exists():
-            assert f"forebay recover {file}.part" in done.err
-            assert stand.forebay("recover", f"{file}.part").code == 0
         report = check_file(file, skip=["missing-pulses", "not-written"])
         assert report.is_good, report
         with h5py.File(file) as f:
