@@ -43,6 +43,9 @@ def simulate(
     port: Annotated[int, typer.Option(help="UDP port of module 0; module i sends to port + i.")] = 50_100,
     rate: Annotated[float, typer.Option(help="Pulses a second; 0 is as fast as it goes.")] = 100.0,
     burst: Annotated[int, typer.Option(help="Pulses back to back, before a pause that keeps the rate.")] = 1,
+    readout_ms: Annotated[
+        float, typer.Option(help="Time in which a module sends one frame's packets; 0 is back to back.")
+    ] = 0.0,
     first: Annotated[int, typer.Option(help="First pulse id.")] = 1,
     step: Annotated[int, typer.Option(help="Distance of pulse ids.")] = 1,
     count: Annotated[int | None, typer.Option(help="Pulses to send; until stopped if not given.")] = None,
@@ -73,6 +76,7 @@ def simulate(
         sources=tuple(source or ()),
         rate_hz=rate,
         burst=burst,
+        readout_s=readout_ms / 1000,
         first_pulse=first,
         pulse_step=step,
         count=count,

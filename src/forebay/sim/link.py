@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import time
 from collections import Counter
 from collections.abc import Iterable
 
@@ -18,6 +19,7 @@ from forebay.sim.pattern import CYCLE, pattern
 from forebay.wire.packet import PacketLayout, join
 
 _SEND_BUFFER_BYTES = 8 * 2**20
+_SPREAD_PACKETS = 2  # sent together where a readout takes time
 _IP_MTU = 14  # Linux: getsockopt at level IPPROTO_IP, not named by the socket module
 _IP_AND_UDP_BYTES = 28
 
@@ -118,10 +120,20 @@ class Link:
         return np.ascontiguousarray(rows[order[: len(order) - np.count_nonzero(next_frame)]])
 
     def _send_all(self, rows: NDArray[np.uint8]) -> None:
-        if len(rows):
+        if not len(rows):
+            return
+        readout_s = self._options.readout_s
+        if readout_s:
+            due = time.monotonic()
+            for start in range(0, len(rows), _SPREAD_PACKETS):
+                group = rows[start : start + _SPREAD_PACKETS]
+                _native.send_datagrams(self._socket.fileno(), group, segment=False)
+                due += readout_s * len(group) / self._options.layout.packets_per_frame
+                time.sleep(max(0.0, due - time.monotonic()))
+        else:
             _native.send_datagrams(self._socket.fileno(), rows, self._segment)
-            self.counts["packets"] += len(rows)
-            self.counts["bytes"] += rows.size
+        self.counts["packets"] += len(rows)
+        self.counts["bytes"] += rows.size
 
     def _send_each(self, out: socket.socket, datagrams: Iterable[bytes]) -> None:
         for datagram in datagrams:

@@ -37,6 +37,9 @@ class Options:
         Mean rate of pulses; 0 is as fast as it goes.
     burst:
         Pulses that are sent back to back, before a pause that keeps the mean rate.
+    readout_s:
+        Time in which a module sends the packets of one frame, evenly; 0 is back to back, as a fast link
+        does. Receivers with small socket buffers need it.
     first_pulse, pulse_step, count:
         Pulse ids; count None is until stopped.
     pattern:
@@ -63,6 +66,7 @@ class Options:
     sources: tuple[str, ...] = ()
     rate_hz: float = 100.0
     burst: int = 1
+    readout_s: float = 0.0
     first_pulse: int = 1
     pulse_step: int = 1
     count: int | None = None
@@ -77,6 +81,7 @@ class Options:
             "n_modules": (1, 64),
             "rate_hz": (0, 1_000_000),
             "burst": (1, 1_000_000),
+            "readout_s": (0, 60),
             "pulse_step": (1, 2**31),
             "first_pulse": (0, 2**53 - 1),
             "start_udp_port": (1, 65536 - self.n_modules),
