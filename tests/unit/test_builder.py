@@ -320,6 +320,17 @@ def test_straggler_after_a_pause_is_late_and_not_a_restart():
     assert c["followed"] == 0
 
 
+def test_a_module_that_is_heard_first_after_a_pause_does_not_begin_a_new_run():
+    """Otherwise a starved machine would deliver the first pulses twice."""
+    b = builder()
+    built = b.add(frames((1, 0), (2, 0)), 0) + b.tick(DEADLINE)
+    built += b.add(frames((1, 1), (2, 1)), 3 * DEADLINE)
+    built += b.add(whole(3, 4), 3 * DEADLINE + MS) + b.drain()
+    assert pulses(built) == [1, 2, 3, 4]
+    c = check_account(b)
+    assert (c["late"], c["followed"]) == (2, 0)
+
+
 def test_straggler_of_the_old_run_does_not_end_the_new_one():
     b, last = running(last=1000)
     built = b.add(frames((1, 0), epoch=1), DEADLINE)

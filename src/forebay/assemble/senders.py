@@ -43,6 +43,10 @@ class Senders:
             self.accepted_ns[module] = _NEVER
             self.away[module] = 0
 
+    def is_new(self, module: int) -> bool:
+        """Whether nothing of this module was heard in this run, accepted or refused."""
+        return self.at[module] < 0 and not self.away[module]
+
     def refuse(self, module: int, pulse_id: int) -> bool:
         """Note a refused frame; return whether it breaks with what this module sent before.
 
