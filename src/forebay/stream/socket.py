@@ -17,12 +17,12 @@ MAX_PART_BYTES = 8 * 2**20
 """Larger parts than any of our formats has; ZeroMQ drops a peer that sends one."""
 
 COPY_BYTES = 2**16
-"""Parts of this size and more are lent to ZeroMQ; below, a copy is cheaper."""
+"""Parts of this size and more are lent to ZeroMQ and by it; below, a copy is cheaper."""
 
 MAX_PARTS = 4096
 """Messages of more parts are read to their end and thrown away as malformed."""
 
-_DONTWAIT, _SNDMORE, _RCVMORE = int(zmq.DONTWAIT), int(zmq.SNDMORE), int(zmq.RCVMORE)
+_DONTWAIT, _SNDMORE = int(zmq.DONTWAIT), int(zmq.SNDMORE)
 """Plain integers: joining zmq's enum flags costs as much as sending a small message."""
 
 
@@ -43,6 +43,8 @@ class Socket:
         Messages that may wait on this side, for each peer.
     public:
         Allow other hosts (tcp) and directories of others (ipc).
+    max_part_bytes, max_parts:
+        Larger parts break the connection, messages of more parts come as no parts at all.
 
     Raises
     ------
@@ -50,15 +52,26 @@ class Socket:
         If the endpoint is malformed, in use, not ours or not to be bound.
     """
 
-    def __init__(self, kind: int, endpoint: str, *, bind: bool, hwm: int, public: bool = False) -> None:
+    def __init__(
+        self,
+        kind: int,
+        endpoint: str,
+        *,
+        bind: bool,
+        hwm: int,
+        public: bool = False,
+        max_part_bytes: int = MAX_PART_BYTES,
+        max_parts: int = MAX_PARTS,
+    ) -> None:
         path = check(endpoint, binds=bind, public=public)
         self._path = path if bind else None
         self._lock = claim(path, endpoint) if bind and path is not None else None
+        self._max_parts = max_parts
         self._context = zmq.Context()
         self._socket = self._context.socket(kind)
         self._socket.set_hwm(hwm)
         self._socket.setsockopt(zmq.LINGER, 0)
-        self._socket.setsockopt(zmq.MAXMSGSIZE, MAX_PART_BYTES)
+        self._socket.setsockopt(zmq.MAXMSGSIZE, max_part_bytes)
         self._socket.setsockopt(zmq.IPV6, 1 if "[" in endpoint else 0)
         self._socket.setsockopt(zmq.RECONNECT_IVL_MAX, 1000)
         if kind == zmq.SUB:
@@ -135,26 +148,26 @@ class Socket:
     def receive(self, timeout: float = 0.0) -> list[bytes | memoryview] | None:
         """Return the parts of the next message, or None if none came for `timeout` seconds.
 
-        A message of more than `MAX_PARTS` parts comes as no parts at all. `StreamError` after `close`.
+        A message of more than `max_parts` parts comes as no parts at all. `StreamError` after `close`.
         """
         self._check_open()
         try:
-            head = self._socket.recv(_DONTWAIT)
+            frame = self._socket.recv(_DONTWAIT, copy=False)
         except zmq.Again:
             if timeout <= 0 or not self._socket.poll(_milliseconds(timeout), zmq.POLLIN):
                 return None
             try:
-                head = self._socket.recv(_DONTWAIT)
+                frame = self._socket.recv(_DONTWAIT, copy=False)
             except zmq.Again:
                 return None
-        parts: list[bytes | memoryview] = [head]
+        parts: list[bytes | memoryview] = [frame.bytes]
         n_parts = 1
-        while self._socket.getsockopt(_RCVMORE):
-            part = self._socket.recv(copy=False).buffer
+        while frame.more:
+            frame = self._socket.recv(copy=False)
             n_parts += 1
-            if n_parts <= MAX_PARTS:
-                parts.append(part)
-        return parts if n_parts <= MAX_PARTS else []
+            if n_parts <= self._max_parts:
+                parts.append(frame.bytes if len(frame) < COPY_BYTES else frame.buffer)
+        return parts if n_parts <= self._max_parts else []
 
     def _check_open(self) -> None:
         if self._socket.closed:

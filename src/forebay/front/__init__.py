@@ -1,0 +1,1 @@
+"""Fronts: the words of each facility, translated."""
