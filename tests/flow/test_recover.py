@@ -8,6 +8,7 @@ import h5py
 import hdf5plugin  # noqa: F401 - registers the filter
 import numpy as np
 import pytest
+import xxhash
 
 from forebay.errors import StoreError
 from forebay.store import manifest as m
@@ -42,7 +43,7 @@ def fill(part, pulses):
     for pulse_id in pulses:
         chunk = compress(pixels(pulse_id))
         header = np.full(2, pulse_id, [("framenum", "<u8")])
-        checksum = recover_module.xxhash.xxh3_64_intdigest(chunk.data)
+        checksum = xxhash.xxh3_64_intdigest(chunk.data)
         part.append(pulse_id, 10**18 + pulse_id, np.zeros(2, np.uint32), header, chunk, checksum)
 
 

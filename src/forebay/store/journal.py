@@ -14,7 +14,7 @@ import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from struct import Struct
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 import numpy as np
@@ -24,8 +24,10 @@ from forebay.errors import StoreError
 from forebay.store.manifest import Recording
 
 _MAGIC = b"forebay journal 1\n"
-_HEAD = Struct(f"<{len(_MAGIC)}sII")
+_HEAD_BYTES = Struct("<II")
 _MAX_JSON_BYTES = 64 * 2**20
+
+_R = TypeVar("_R")
 
 
 def record_type(recording: Recording) -> np.dtype[np.void]:
@@ -49,19 +51,22 @@ def record_type(recording: Recording) -> np.dtype[np.void]:
     )
 
 
-class Journal:
-    """Appends records; holds a lock, so that nobody recovers a file that is being written.
+class AppendOnly:
+    """A file that only grows; holds a lock, so that nobody recovers a file that is being written.
+
+    Parameters
+    ----------
+    head:
+        Written, and synced, before anything else.
 
     Raises
     ------
     OSError
-        From every method, if the system refuses; the journal then holds what it held before.
+        From every method, if the system refuses; the file then holds what it held before.
     """
 
-    def __init__(self, path: Path, recording: Recording) -> None:
+    def __init__(self, path: Path, head: bytes) -> None:
         self.path = path
-        text = msgspec.json.encode(recording)
-        head = _HEAD.pack(_MAGIC, len(text), zlib.crc32(text)) + text
         self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC, 0o666)
         fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         self._bytes = 0
@@ -72,12 +77,6 @@ class Journal:
             self.close()
             path.unlink()
             raise
-
-    def append(self, record: NDArray[np.void]) -> None:
-        """Append one record, shape (1,) of `record_type`; its CRC is filled in."""
-        view = record.view(np.uint8).data
-        record["crc"] = zlib.crc32(view[4:])
-        self._append(view)
 
     def _append(self, data: bytes | memoryview) -> None:
         try:
@@ -94,6 +93,19 @@ class Journal:
         if self._fd >= 0:
             os.close(self._fd)
             self._fd = -1
+
+
+class Journal(AppendOnly):
+    """Appends a record for each image; raises as `AppendOnly`."""
+
+    def __init__(self, path: Path, recording: Recording) -> None:
+        super().__init__(path, head_of(_MAGIC, recording))
+
+    def append(self, record: NDArray[np.void]) -> None:
+        """Append one record, shape (1,) of `record_type`; its CRC is filled in."""
+        view = record.view(np.uint8).data
+        record["crc"] = zlib.crc32(view[4:])
+        self._append(view)
 
 
 @dataclass(frozen=True)
@@ -117,6 +129,31 @@ class HeadlessError(StoreError):
     """A journal that ends inside its head: its recorder died before it made any other file."""
 
 
+def head_of(magic: bytes, recording: object) -> bytes:
+    """Return the head of a journal: `magic`, u32 length, u32 CRC-32, JSON of `recording`."""
+    text = msgspec.json.encode(recording)
+    return magic + _HEAD_BYTES.pack(len(text), zlib.crc32(text)) + text
+
+
+def read_head(path: Path, magic: bytes, kind: type[_R]) -> tuple[_R, int]:
+    """Return what `head_of` was given, and the length of the head; bytes. Raises as `read_journal`."""
+    size = len(magic) + _HEAD_BYTES.size
+    with path.open("rb") as file:
+        head = file.read(size)
+        n, crc = _HEAD_BYTES.unpack(head.ljust(size, b"\0")[len(magic) :])
+        if not magic.startswith(head[: len(magic)]) or n > _MAX_JSON_BYTES:
+            raise StoreError(f"{path} is not a journal of forebay.")
+        text = file.read(n)
+    if len(head) < size or len(text) < n:
+        raise HeadlessError(f"The journal {path} ends inside its head.")
+    if zlib.crc32(text) != crc:
+        raise StoreError(f"The head of the journal {path} is damaged.")
+    try:
+        return msgspec.json.decode(text, type=kind), size + n
+    except msgspec.DecodeError as error:
+        raise StoreError(f"The head of the journal {path} cannot be read: {error}.") from error
+
+
 def read_journal(path: Path) -> Journalled:
     """Read a journal, also one that is being appended to.
 
@@ -129,21 +166,8 @@ def read_journal(path: Path) -> Journalled:
     OSError
         If it cannot be read.
     """
-    with path.open("rb") as file:
-        head = file.read(_HEAD.size)
-        magic, n, crc = _HEAD.unpack(head.ljust(_HEAD.size, b"\0"))
-        if not _MAGIC.startswith(head[: len(_MAGIC)]) or n > _MAX_JSON_BYTES:
-            raise StoreError(f"{path} is not a journal of forebay.")
-        text = file.read(n)
-    if magic != _MAGIC or len(head) < _HEAD.size or len(text) < n:
-        raise HeadlessError(f"The journal {path} ends inside its head.")
-    if zlib.crc32(text) != crc:
-        raise StoreError(f"The head of the journal {path} is damaged.")
-    try:
-        recording = msgspec.json.decode(text, type=Recording)
-    except msgspec.DecodeError as error:
-        raise StoreError(f"The head of the journal {path} cannot be read: {error}.") from error
-    records, rest = _records(path, record_type(recording), _HEAD.size + n)
+    recording, n = read_head(path, _MAGIC, Recording)
+    records, rest = _records(path, record_type(recording), n)
     good = np.fromiter((_is_whole(record) for record in records), bool, len(records))
     n_torn = int(np.count_nonzero(~good)) + (rest > 0)
     return Journalled(recording, records[good] if n_torn else records, n_torn)
@@ -151,8 +175,7 @@ def read_journal(path: Path) -> Journalled:
 
 def records_of(path: Path, recording: Recording) -> NDArray[np.void]:
     """Return all records of a journal that was just written, mapped from the file."""
-    head_bytes = _HEAD.size + len(msgspec.json.encode(recording))
-    return _records(path, record_type(recording), head_bytes)[0]
+    return _records(path, record_type(recording), len(head_of(_MAGIC, recording)))[0]
 
 
 def _records(path: Path, kind: np.dtype[np.void], offset: int) -> tuple[NDArray[np.void], int]:

@@ -15,8 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from forebay.store import manifest as m
+from forebay.store.chunks import Chunks
 from forebay.store.journal import record_type
-from forebay.store.room import Room, WriteBack
+from forebay.store.room import Room
 from forebay.wire.compress import BLOCK_ELEMENTS
 
 FORMAT_ATTRIBUTE = "forebay_format"
@@ -66,11 +67,10 @@ class ImageLayout:
             Room(probe.fileno()).take(_CLOSING_BYTES)
         # HDF5 1.10 and later read this; "latest" would be for HDF5 2.0 only
         self._file = h5py.File(path, "x", libver=("earliest", "v110"))
-        self._fd: int = self._file.id.get_vfd_handle()
-        self._room, self._write_back = Room(self._fd), WriteBack(self._fd)
+        self._room = Room(self._file.id.get_vfd_handle())
+        self._chunks = Chunks(self._file)
         self._row_bytes = _INDEX_BYTES + record_type(recording).itemsize
         self._rows = 0
-        self._end = 0  # where the last chunk ends
         detector = self._detector = self._groups()
         filters: dict[str, Any] = {}
         if recording.compression != "none":
@@ -115,29 +115,9 @@ class ImageLayout:
         if self.n == self._rows:
             self._data.resize(self._rows + _ROWS, axis=0)
             self._rows += _ROWS
-            file_end = self._file.id.get_filesize()
-        self._data.id.write_direct_chunk((self.n, 0, 0), chunk)
-        offset = self._find(chunk, file_end)
-        self._end = offset + chunk.nbytes
-        self._write_back.advance(self._end)
+        offset = self._chunks.write(self._data, self.n, chunk)
         self.n += 1
         return offset
-
-    def _find(self, chunk: NDArray[np.uint8], file_end: int) -> int:
-        """Return where a chunk was just written: where the file ended, or next to the chunk before.
-
-        HDF5 is asked only when it lies elsewhere, since its answer takes time in proportion to the
-        number of images.
-        """
-        first, last = chunk[:64].tobytes(), chunk[-64:].tobytes()
-        for offset in (file_end, self._end, os.fstat(self._fd).st_size - chunk.nbytes):
-            if (
-                offset >= self._end
-                and os.pread(self._fd, len(first), offset) == first
-                and os.pread(self._fd, len(last), offset + chunk.nbytes - len(last)) == last
-            ):
-                return offset
-        return int(self._data.id.get_chunk_info_by_coord((self.n, 0, 0)).byte_offset)
 
     def finish(self, records: NDArray[np.void], manifest: m.Manifest) -> None:
         """Write everything else and close the file.

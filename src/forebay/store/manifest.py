@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from importlib.metadata import version
 from itertools import islice
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import msgspec
 import numpy as np
@@ -191,15 +191,23 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
         return msgspec.json.format(msgspec.json.encode(self), indent=1)
 
 
+_M = TypeVar("_M", bound=Manifest)
+
+
 def from_json(text: bytes | str) -> Manifest:
-    """Read a manifest; `StoreError` if it is not one that this version knows."""
+    """Read the manifest of a file of images; `StoreError` if it is not one that this version knows."""
+    return read_manifest(text, Manifest, FORMAT, VERSION)
+
+
+def read_manifest(text: bytes | str, kind: type[_M], form: str, number: int) -> _M:
+    """Read a manifest of this kind, format and version; `StoreError` if it is another."""
     try:
-        manifest = msgspec.json.decode(text, type=Manifest)
+        manifest = msgspec.json.decode(text, type=kind)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise StoreError(f"The manifest cannot be read: {error}.") from error
-    if (manifest.format, manifest.version) != (FORMAT, VERSION):
+    if (manifest.format, manifest.version) != (form, number):
         raise StoreError(
-            f"The manifest is {manifest.format} {manifest.version}; this software reads {FORMAT} {VERSION}.",
+            f"The manifest is {manifest.format} {manifest.version}; this software reads {form} {number}.",
             "Use the version of forebay that is named in the manifest.",
         )
     return manifest

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,9 +13,54 @@ from numpy.typing import NDArray
 from forebay.errors import StoreError
 from forebay.event import Array
 from forebay.store import manifest as m
-from forebay.store.journal import Journal, record_type, records_of
+from forebay.store.journal import AppendOnly, Journal, record_type, records_of
 from forebay.store.layout import ImageLayout, build_manifest, status_of
 from forebay.store.paths import check_free, explain, journal_of, link_in_place, part_of, sync
+
+_J = TypeVar("_J", bound=AppendOnly)
+_L = TypeVar("_L")
+
+
+def create(final: Path, journal: Callable[[Path], _J], layout: Callable[[Path], _L]) -> tuple[_J, _L]:
+    """Make the journal and the part of a file, in this order; if either fails, nothing is left.
+
+    Raises
+    ------
+    StoreError
+        If `final` cannot be written.
+    """
+    check_free(final)
+    part = part_of(final)
+    doing = f"Cannot create {part}"
+    try:
+        made = journal(journal_of(part))
+    except OSError as error:
+        raise explain(error, doing) from error
+    try:
+        filled = layout(part)
+        sync(final.parent)
+    except (OSError, RuntimeError) as error:
+        made.close()
+        part.unlink(missing_ok=True)
+        made.path.unlink()
+        raise explain(error, doing) from error
+    return made, filled
+
+
+def put_in_place(final: Path) -> None:
+    """Give a closed part its name `final`, and remove it and its journal; raises as `link_in_place`."""
+    part = part_of(final)
+    link_in_place(part, final)
+    part.unlink()
+    journal_of(part).unlink()
+    sync(final.parent)
+
+
+def unclosed(part: Path, held: str, error: Exception) -> StoreError:
+    """Return the `StoreError` for a part that could not be closed; `held` is what it holds."""
+    failure = explain(error, f"Cannot close {part}, which holds {held}")
+    failure.todo = f"{failure.todo} Then run: forebay recover {part}".strip()
+    return failure
 
 
 @dataclass(frozen=True)
@@ -45,26 +92,15 @@ class Part:
     """
 
     def __init__(self, final: Path, recording: m.Recording) -> None:
-        check_free(final)
         self.final = final
         self.path = part_of(final)
         self.recording = recording
         self._n = 0
         self._packets_per_module = recording.packets_per_module
         self._record = np.zeros(1, record_type(recording))
-        doing = f"Cannot create {self.path}"
-        try:
-            self._journal = Journal(journal_of(self.path), recording)
-        except OSError as error:
-            raise explain(error, doing) from error
-        try:
-            self._layout = ImageLayout(self.path, recording)
-            sync(final.parent)
-        except (OSError, RuntimeError) as error:
-            self._journal.close()
-            self.path.unlink(missing_ok=True)
-            self._journal.path.unlink()
-            raise explain(error, doing) from error
+        self._journal, self._layout = create(
+            final, lambda path: Journal(path, recording), lambda path: ImageLayout(path, recording)
+        )
 
     @property
     def n(self) -> int:
@@ -126,12 +162,9 @@ class Part:
                 ending.not_written,
             )
             self._layout.finish(records, manifest)
-            link_in_place(self.path, self.final)
-            self.path.unlink()
-            self._journal.path.unlink()
-            sync(self.final.parent)
+            put_in_place(self.final)
         except (OSError, RuntimeError) as error:
-            raise self._unclosed(error) from error
+            raise unclosed(self.path, f"{self._n} images", error) from error
         finally:
             self.close()
         return manifest
@@ -141,11 +174,6 @@ class Part:
         try:
             self._layout.close()
         except (OSError, RuntimeError) as error:
-            raise self._unclosed(error) from error
+            raise unclosed(self.path, f"{self._n} images", error) from error
         finally:
             self._journal.close()
-
-    def _unclosed(self, error: Exception) -> StoreError:
-        failure = explain(error, f"Cannot close {self.path}, which holds {self._n} images")
-        failure.todo = f"{failure.todo} Then run: forebay recover {self.path}".strip()
-        return failure

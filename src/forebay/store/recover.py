@@ -1,23 +1,22 @@
-"""A killed recorder's part becomes a good file, with every image whose writing had ended."""
+"""A killed recorder's part becomes a good file, with every image and message whose writing had ended."""
 
 from __future__ import annotations
 
 import fcntl
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
-import xxhash
 from numpy.typing import NDArray
 
 from forebay.errors import StoreError
 from forebay.store import manifest as m
+from forebay.store.channel_recover import is_channel_journal, rebuild_channels
+from forebay.store.chunks import Wreck
 from forebay.store.journal import HeadlessError, Journalled, read_journal
 from forebay.store.layout import ImageLayout, build_manifest
 from forebay.store.paths import explain, final_of, journal_of, link_in_place, part_of, sync
-from forebay.wire.compress import MAX_BYTES
 
 
 def recover(path: Path) -> Path:
@@ -96,8 +95,11 @@ def _is_done(final: Path, part: Path) -> bool:
 
 
 def _rebuild(final: Path, part: Path, journal: Path) -> None:
+    rebuild = rebuild_channels if is_channel_journal(journal) else _rebuild_images
+    temporary = _temporary(part)
+    temporary.unlink(missing_ok=True)
     try:
-        found = read_journal(journal)
+        rebuild(temporary, part, journal)
     except HeadlessError as error:
         if part.exists():
             raise StoreError(f"The journal {journal} is cut short before its first record.") from error
@@ -106,38 +108,38 @@ def _rebuild(final: Path, part: Path, journal: Path) -> None:
             f"The recording of {final} ended before it began; its empty journal was removed.",
             "The name can be used again.",
         ) from error
-    if len(found.records) and not part.exists():
-        raise StoreError(f"{part} is gone; only its journal is left.", "Put it back, or delete the journal.")
-    temporary = _temporary(part)
-    temporary.unlink(missing_ok=True)
-    layout = ImageLayout(temporary, found.recording)
-    try:
-        good = _copy(part, found.records, layout) if len(found.records) else np.empty(0, np.int64)
-        records = found.records if len(good) == len(found.records) else found.records[good]
-        reason = _reason(found, len(found.records) - len(good))
-        layout.finish(records, build_manifest(found.recording, records, m.Counters(), "recover", reason))
     except BaseException:
-        layout.close()
         temporary.unlink(missing_ok=True)
         raise
     link_in_place(temporary, final)
 
 
+def _rebuild_images(temporary: Path, part: Path, journal: Path) -> None:
+    found = read_journal(journal)
+    if len(found.records) and not part.exists():
+        raise StoreError(f"{part} is gone; only its journal is left.", "Put it back, or delete the journal.")
+    layout = ImageLayout(temporary, found.recording)
+    try:
+        good = _copy(part, found.records, layout)
+        records = found.records if len(good) == len(found.records) else found.records[good]
+        reason = _reason(found, len(found.records) - len(good))
+        layout.finish(records, build_manifest(found.recording, records, m.Counters(), "recover", reason))
+    finally:
+        layout.close()
+
+
 def _copy(part: Path, records: NDArray[np.void], layout: ImageLayout) -> NDArray[np.int64]:
     """Copy every chunk that is what its record says, and return the rows of those records."""
     good = []
-    part_bytes = part.stat().st_size
-    with part.open("rb") as file:
+    wreck = Wreck(part)
+    try:
         for row, record in enumerate(records):
-            offset, size = int(record["offset"]), int(record["size"])
-            if size > MAX_BYTES or offset + size > part_bytes:
-                continue
-            chunk = np.empty(size, np.uint8)
-            if os.preadv(file.fileno(), [chunk.data], offset) != size:
-                continue
-            if xxhash.xxh3_64_intdigest(chunk.data) == record["checksum"]:
+            chunk = wreck.chunk(int(record["offset"]), int(record["size"]), int(record["checksum"]))
+            if chunk is not None:
                 layout.append(chunk)
                 good.append(row)
+    finally:
+        wreck.close()
     return np.array(good, np.int64)
 
 
