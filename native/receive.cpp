@@ -64,12 +64,12 @@ struct OpenFrame {
 class Port {
 public:
     Port(const Slots& slots, int fd, int wake_fd, std::size_t module, std::size_t payload_bytes, Field pulse,
-         Field packet, std::uint32_t source, std::size_t reorder, std::uint64_t window, double max_rate,
+         Field packet, Field module_field, std::int64_t module_id, std::uint32_t source, std::size_t reorder, std::uint64_t window, double max_rate,
          std::uint64_t timeout_ns, std::uint64_t idle_ns, std::uint64_t quiet_ns, std::size_t queue)
         : memory_(slots.memory), fd_(fd), wake_fd_(wake_fd), module_(module),
           header_bytes_(slots.memory.header().header_bytes), payload_bytes_(payload_bytes),
           packets_(slots.memory.header().packets_per_module), step_(slots.memory.header().pulse_step),
-          pulse_(pulse), packet_(packet), source_(source), reorder_(reorder), window_(window),
+          pulse_(pulse), packet_(packet), module_field_(module_field), module_id_(module_id), source_(source), reorder_(reorder), window_(window),
           max_rate_(max_rate), timeout_ns_(timeout_ns), idle_ns_(idle_ns), quiet_ns_(quiet_ns), queue_(queue) {
         if (!slots.writable()) throw std::invalid_argument("the ring is mapped read-only");
         if (module >= memory_.header().n_modules) throw std::invalid_argument("the ring has no such module");
@@ -77,9 +77,11 @@ public:
             throw std::invalid_argument("packets do not fill the ring's frame");
         if (2 * window > memory_.header().n_slots || window == 0)
             throw std::invalid_argument("the ring needs at least twice as many slots as the window");
-        if (pulse.offset + pulse.size > header_bytes_ || packet.offset + packet.size > header_bytes_ ||
-            pulse.size > 8 || packet.size > 8 || (pulse.kind == 'f' && pulse.size != 8))
-            throw std::invalid_argument("a field lies outside the header");
+        for (const Field& field : {pulse, packet, module_field})
+            if (field.offset + field.size > header_bytes_ || field.size > 8)
+                throw std::invalid_argument("a field lies outside the header");
+        if (pulse.kind == 'f' && pulse.size != 8)
+            throw std::invalid_argument("a pulse id that is no integer must be a double");
         open_.reserve(reorder + 2);
     }
 
@@ -183,6 +185,8 @@ private:
 
     Counter take_packet(const std::uint8_t* packet, std::size_t length) {
         if (length != header_bytes_ + payload_bytes_) return kMalformed;
+        if (module_id_ >= 0 && unsigned_at(packet, module_field_) != static_cast<std::uint64_t>(module_id_))
+            return kForeign;
         const std::uint64_t number = unsigned_at(packet, packet_);
         std::uint64_t pulse = 0;
         if (number >= packets_ || !pulse_at(packet, pulse_, pulse) || pulse % step_ != 0) return kMalformed;
@@ -324,7 +328,8 @@ private:
     const int fd_, wake_fd_;
     const std::size_t module_, header_bytes_, payload_bytes_, packets_;
     const std::uint64_t step_;
-    const Field pulse_, packet_;
+    const Field pulse_, packet_, module_field_;
+    const std::int64_t module_id_;
     const std::uint32_t source_;
     const std::size_t reorder_;
     const std::uint64_t window_;
@@ -352,14 +357,16 @@ void bind_receive(nb::module_& m) {
         .def(
             "__init__",
             [](Port* self, const Slots& slots, int fd, int wake_fd, std::size_t module, std::size_t payload_bytes,
-               const nb::tuple& pulse, const nb::tuple& packet, std::uint32_t source, std::size_t reorder,
+               const nb::tuple& pulse, const nb::tuple& packet, const nb::tuple& module_field,
+               std::int64_t module_id, std::uint32_t source, std::size_t reorder,
                std::uint64_t window, double max_rate, std::uint64_t timeout_ns, std::uint64_t idle_ns,
                std::uint64_t quiet_ns, std::size_t queue) {
-                new (self) Port(slots, fd, wake_fd, module, payload_bytes, field(pulse), field(packet), source,
+                new (self) Port(slots, fd, wake_fd, module, payload_bytes, field(pulse), field(packet), field(module_field),
+                                module_id, source,
                                 reorder, window, max_rate, timeout_ns, idle_ns, quiet_ns, queue);
             },
             nb::arg("slots"), nb::arg("fd"), nb::arg("wake_fd"), nb::arg("module"), nb::arg("payload_bytes"),
-            nb::arg("pulse"), nb::arg("packet"), nb::arg("source"), nb::arg("reorder"), nb::arg("window"),
+            nb::arg("pulse"), nb::arg("packet"), nb::arg("module_field"), nb::arg("module_id"), nb::arg("source"), nb::arg("reorder"), nb::arg("window"),
             nb::arg("max_rate"), nb::arg("timeout_ns"), nb::arg("idle_ns"), nb::arg("quiet_ns"), nb::arg("queue"),
             nb::keep_alive<1, 2>())
         .def("run", &Port::run, nb::call_guard<nb::gil_scoped_release>())

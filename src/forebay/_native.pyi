@@ -120,6 +120,8 @@ class Port:
         payload_bytes: int,
         pulse: tuple[int, int, str],
         packet: tuple[int, int, str],
+        module_field: tuple[int, int, str],
+        module_id: int,
         source: int,
         reorder: int,
         window: int,

@@ -79,6 +79,9 @@ class DetectorConfig(Model):
     sources: list[IPv4Address] = Field(
         default_factory=list, description="Sender's address of each module; packets of others are foreign."
     )
+    module_ids: list[Annotated[int, Field(ge=0, lt=2**16)]] = Field(
+        default_factory=list, description="What each module's header calls itself; others are foreign."
+    )
     receive_buffer_bytes: int = Field(64 * 2**20, ge=2**16, description="Socket buffer of one port.")
     ring: RingConfig = Field(RingConfig(), description="Its shared memory.")
     build: BuildConfig = Field(BuildConfig(), description="When its events are released.")
@@ -95,6 +98,8 @@ class DetectorConfig(Model):
             )
         if self.sources and len(self.sources) != self.n_modules:
             raise ValueError(f"sources has {len(self.sources)} addresses for {self.n_modules} modules")
+        if self.module_ids and len(self.module_ids) != self.n_modules:
+            raise ValueError(f"module_ids has {len(self.module_ids)} numbers for {self.n_modules} modules")
         if self.pulse_id is not None and self.type != "jungfrau":
             raise ValueError(f"pulse_id is a choice of JUNGFRAU only, not of {self.type}")
         return self

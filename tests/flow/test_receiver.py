@@ -32,8 +32,16 @@ class Bench:
         self.sources: list[IPv4Address] = rules.pop("sources", [])
         defaults = {"window": 16, "timeout_s": 30.0, "idle_s": 30.0, "quiet_s": 30.0}
         start, buffer = rules.pop("start", True), rules.pop("receive_buffer_bytes", 2**22)
+        module_ids = rules.pop("module_ids", ())
         self.receiver = Receiver(
-            self.ring, layout, LOOPBACK, start_port, self.sources, ReceiveRules(**defaults | rules), buffer
+            self.ring,
+            layout,
+            LOOPBACK,
+            start_port,
+            self.sources,
+            ReceiveRules(**defaults | rules),
+            buffer,
+            module_ids,
         )
         if start:
             self.receiver.start()
@@ -262,6 +270,18 @@ def test_foreign_senders_are_counted(bench):
     b.n_sent += send_datagrams(own.fileno(), b.packets(1), False)
     own.close()
     b.settle()
+    assert b.stop()["missing_packets"].tolist() == [0]
+
+
+def test_packets_of_another_module_are_foreign(bench):
+    b = bench(module_ids=[7])
+    rows = b.packets(1)
+    b.send(rows)  # module 0
+    assert b.counters["foreign"] == len(rows)
+    headers = rows[:, :48].copy().view(b.layout.header)
+    headers["module_id"] = 7
+    rows[:, :48] = headers.view(np.uint8)
+    b.send(rows)
     assert b.stop()["missing_packets"].tolist() == [0]
 
 

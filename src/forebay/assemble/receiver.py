@@ -6,6 +6,7 @@ import os
 import select
 import socket
 import threading
+from collections.abc import Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Address
 
@@ -100,6 +101,9 @@ class Receiver:
         The detector's packet table.
     sources:
         Address that each module sends from; empty where anybody may.
+    module_ids:
+        What each module's header says of itself in the layout's module field; empty where it is not
+        looked at. Packets that say something else are foreign.
     """
 
     def __init__(
@@ -111,7 +115,10 @@ class Receiver:
         sources: list[IPv4Address],
         rules: ReceiveRules,
         receive_buffer_bytes: int,
+        module_ids: Sequence[int] = (),
     ) -> None:
+        if module_ids and layout.module is None:
+            raise ConfigError(f"A {layout.name} header does not name the module.", "Leave out module_ids.")
         self.buffers: list[Buffered] = []
         self._sockets: list[socket.socket] = []
         self._wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
@@ -132,6 +139,8 @@ class Receiver:
                         payload_bytes=layout.payload_bytes,
                         pulse=_field(layout, layout.pulse_id),
                         packet=_field(layout, layout.packet),
+                        module_field=_field(layout, layout.module or layout.packet),
+                        module_id=module_ids[i_module] if module_ids else -1,
                         source=int.from_bytes(sources[i_module].packed, "little") if sources else 0,
                         reorder=rules.reorder,
                         window=rules.window,

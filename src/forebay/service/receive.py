@@ -40,6 +40,7 @@ def receive(config: Config, name: str, stop: threading.Event) -> None:
             detector.sources,
             receive_rules(detector),
             detector.receive_buffer_bytes,
+            detector.module_ids,
         )
         for buffer in receiver.buffers[:1]:
             if buffer.given < buffer.asked:

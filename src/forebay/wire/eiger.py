@@ -24,5 +24,6 @@ def eiger(bit_depth: Literal[8, 16, 32] = 16) -> PacketLayout:
         pixel=np.dtype(f"<u{bit_depth // 8}"),
         pulse_id="framenum",
         packet="packetnum",
+        module="module_id",
         constants={"detector_type": 1, "header_version": 2},
     )

@@ -55,5 +55,6 @@ def jungfrau(pulse_id: PulseField = "bunchid") -> PacketLayout:
         pixel=np.dtype("<u2"),
         pulse_id="framenum" if pulse_id == "framenum" else "bunchid",
         packet="packetnum",
+        module="module_id",
         constants={"detector_type": 3, "header_version": 2},
     )
