@@ -29,7 +29,7 @@ _ROWS = 256  # the images grow by so many at a time
 _GROUPS_BYTES = 2**20  # of groups and attributes, generously
 _CLOSING_BYTES = _GROUPS_BYTES + 3 * 2**20  # and a long manifest
 _INDEX_BYTES = 256  # of HDF5's index, an image; it takes about a hundred
-_INDEX_CACHE_BYTES = 2**20
+_INDEX_CACHE_BYTES = 2**18
 _BLOCK = 4096  # rows of metadata written at a time
 
 
@@ -172,8 +172,7 @@ def _bound_index(file: h5py.File) -> None:
     """Keep little of HDF5's index in memory: by default it takes tens of MB in the course of a long run."""
     cache = file.id.get_mdc_config()
     cache.set_initial_size = True
-    cache.initial_size = cache.min_size = _INDEX_CACHE_BYTES
-    cache.max_size = 2 * _INDEX_CACHE_BYTES
+    cache.initial_size = cache.min_size = cache.max_size = _INDEX_CACHE_BYTES
     file.id.set_mdc_config(cache)
 
 
