@@ -106,8 +106,7 @@ def test_garbage_is_refused(tmp_path, garbage):
 
 def test_a_head_that_is_no_recording_is_refused(three, tmp_path):
     path = tmp_path / "other"
-    text = msgspec.json.encode({"source": 1})
-    path.write_bytes(j._HEAD.pack(j._MAGIC, len(text), j.zlib.crc32(text)) + text)
+    path.write_bytes(j.head_of(j._MAGIC, {"source": 1}))
     with pytest.raises(StoreError, match="cannot be read"):
         j.read_journal(path)
 

@@ -62,14 +62,15 @@ class Plan:
     header: Header
     entries: tuple[Entry, ...]
     images: tuple[Entry, ...] = field(init=False)
-    compressed: tuple[Entry, ...] = field(init=False)
+    packed: tuple[Entry, ...] = field(init=False)
 
     def __post_init__(self) -> None:
-        stored = [one for one in self.entries if one.definition is not None]
-        object.__setattr__(
-            self, "images", tuple(one for one in stored if one.definition and one.definition.kind == "image")
-        )
-        object.__setattr__(self, "compressed", tuple(one for one in stored if one.channel.is_compressed))
+        images = [one for one in self.entries if one.definition and one.definition.kind == "image"]
+        packed = [
+            one for one in self.entries if one.definition and one.channel.is_compressed and one not in images
+        ]
+        object.__setattr__(self, "images", tuple(images))
+        object.__setattr__(self, "packed", tuple(packed))
 
     @property
     def n_frames(self) -> int:
@@ -77,9 +78,9 @@ class Plan:
         return 2 * len(self.header.channels)
 
     def value_bytes(self, frames: Sequence[Frame]) -> int:
-        """Return the bytes that the values of a message take at most, unpacked."""
-        n = sum(map(len, frames))
-        for entry in self.compressed:
+        """Return the bytes that the values of a message take at most, unpacked, without those of images."""
+        n = sum(map(len, frames)) - sum(len(frames[entry.i]) for entry in self.images)
+        for entry in self.packed:
             channel, frame = entry.channel, frames[entry.i]
             if frame:
                 n += len(frame) * _MAX_RATIO if channel.is_string else channel.n_bytes
@@ -183,11 +184,18 @@ def _decoded(
     """Return the values in these rows, the rows of those that can be decoded, and why others cannot."""
     frames: Sequence[Any] = values if len(rows) == len(values) else [values[i] for i in rows.tolist()]
     try:
-        return decode_values(channel, frames), rows, ""
+        data, reason = decode_values(channel, frames), ""
     except WireError as error:
         reason = str(error)
-    good = [i for i, frame in enumerate(frames) if _is_good(channel, frame)]
-    return decode_values(channel, [frames[i] for i in good]), rows[good], reason
+        good = [i for i, frame in enumerate(frames) if _is_good(channel, frame)]
+        data, rows = decode_values(channel, [frames[i] for i in good]), rows[good]
+    if channel.is_string:
+        texts = [text.rstrip("\0") for text in data[:, 0]]
+        good = [i for i, text in enumerate(texts) if "\0" not in text]
+        if len(good) < len(texts):
+            reason = reason or f"Channel {channel.name!r}: HDF5 has no text with a NUL character in it."
+        data, rows = np.array([texts[i] for i in good], object), rows[good]
+    return data, rows, reason
 
 
 def _is_good(channel: Channel, frame: Frame) -> bool:
@@ -222,7 +230,8 @@ def _companion(column: Column, channel: Channel, values: Sequence[Any], rows: ND
     for i, row in enumerate(rows.tolist()):  # values that come as they change: few
         if not is_missing(channel, values[row]) and _is_good(channel, values[row]):
             value = decode_value(channel, values[row])
-            if value.size == 1 and (value.dtype.kind == "U") == isinstance(column.fill, str):
+            is_text = isinstance(column.fill, str)
+            if value.size == 1 and (value.dtype.kind == "U") == is_text and "\0" not in str(value.item()):
                 found[i] = value.item()
     return found
 

@@ -115,7 +115,7 @@ class ChannelFile:
             return
         try:
             self._store(event, header, frames)
-        except (OSError, RuntimeError) as error:
+        except Exception as error:  # noqa: BLE001 - write and close raise it
             self._not_written.append(event.pulse_id)
             self._failed = "disk full" if is_disk_full(error) else f"failed: {error}"
             self._failure = explain(error, f"Cannot write pulse {event.pulse_id} to {part_of(self.path)}")
@@ -164,7 +164,7 @@ class ChannelFile:
                 counters, "recorder", self._failed or self._reason, self._seen, self._not_written
             )
             put_in_place(self.path)
-        except (OSError, RuntimeError) as error:
+        except Exception as error:
             raise unclosed(part_of(self.path), f"{self._tree.n} messages", error) from error
         finally:
             self._let_go()

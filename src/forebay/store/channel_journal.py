@@ -15,6 +15,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from struct import Struct
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -44,12 +45,22 @@ class Stored:
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """One message: value and timestamp frames of every channel of its header, images stored already."""
+    """One message.
+
+    Attributes
+    ----------
+    frames:
+        Value and timestamp of every channel of its header; an image may be stored already.
+    n_bytes:
+        What it costs to keep it, roughly.
+    """
 
     header: Header
     pulse_id: int
     time_ns: int
-    frames: Sequence[Frame | Stored]
+    frames: Sequence[Frame] | Sequence[Frame | Stored]
+    has_images: bool = False
+    n_bytes: int = 0
 
 
 class ChannelJournal(AppendOnly):
@@ -69,8 +80,12 @@ class ChannelJournal(AppendOnly):
     def append(self, message: Message, number: int) -> None:
         """Append a message; `number` is that of its header."""
         head = _MESSAGE.pack(message.pulse_id, message.time_ns, number, len(message.frames))
-        lengths = [-1 if isinstance(one, Stored) else len(one) for one in message.frames]
-        frames = [_bytes_of(one) if isinstance(one, Stored) else one for one in message.frames]
+        frames: Sequence[Any] = message.frames
+        if message.has_images:
+            lengths = [-1 if isinstance(one, Stored) else len(one) for one in frames]
+            frames = [_bytes_of(one) if isinstance(one, Stored) else one for one in frames]
+        else:
+            lengths = list(map(len, frames))
         self._record(_MESSAGE_KIND, b"".join((head, np.array(lengths, "<i8").tobytes(), *frames)))
 
     def _record(self, kind: int, body: bytes) -> None:
@@ -154,8 +169,9 @@ def _message(body: bytes, headers: dict[int, Header]) -> Message | None:
     lengths = np.frombuffer(body, "<i8", n_frames, _MESSAGE.size).tolist()
     position = _MESSAGE.size + 8 * n_frames
     frames: list[Frame | Stored] = []
+    has_images = min(lengths, default=0) < 0
     for n in lengths:
         end = position + (_STORED.size if n < 0 else n)
         frames.append(Stored(*_STORED.unpack_from(body, position)) if n < 0 else body[position:end])
         position = end
-    return Message(header, pulse_id, time_ns, frames)
+    return Message(header, pulse_id, time_ns, frames, has_images)

@@ -13,6 +13,7 @@ import numpy as np
 
 from forebay.errors import ConfigError, WireError
 from forebay.wire.bsread import Channel
+from forebay.wire.bsread.channel import MAX_DIMENSIONS
 from forebay.wire.compress import FILTER, MAX_BYTES
 
 TEXT: Final = h5py.string_dtype("utf-8")
@@ -21,6 +22,7 @@ COMPANION: Final = "|"
 """Between the name of a channel and that of a column which comes as a channel of its own."""
 
 _MAX_CHUNK_BYTES = 2**20
+_MAX_NAME_BYTES = 1024
 _RESERVED = ("", ".", "..", "data", "general")
 
 
@@ -192,10 +194,14 @@ class Definition:
 
 def definition_of(layout: ChannelLayout, channel: Channel) -> Definition:
     """Return how the values of a channel are stored; `WireError` if it has no value that can be."""
+    if len(group_name(channel.name).encode()) > _MAX_NAME_BYTES:
+        raise WireError(f"Channel {channel.name[:40]!r}...: its name is longer than {_MAX_NAME_BYTES} bytes.")
+    _ = channel.codec, channel.is_big  # they raise if they are unknown
     if channel.is_string:
         return Definition("text", "", layout.text)
     shape, dtype = channel.array_shape, channel.dtype
-    _ = channel.codec  # raises if it is unknown
+    if len(shape) >= MAX_DIMENSIONS:
+        raise WireError(f"Channel {channel.name!r}: rows of {len(shape)} dimensions cannot be stored.")
     if channel.n_bytes > MAX_BYTES:
         raise WireError(f"Channel {channel.name!r}: {channel.n_bytes} bytes are more than a chunk holds.")
     if len(shape) == 2 and min(shape) > 1 and dtype.kind in "iuf":
@@ -214,23 +220,23 @@ def data_options(layout: ChannelLayout, definition: Definition) -> dict[str, Any
         rows = max(1, min(rows, _MAX_CHUNK_BYTES // max(definition.row_bytes, 1)))
         filters = _filters(layout)
     dtype = TEXT if definition.kind == "text" else np.dtype(definition.dtype)
+    return _growing(rows, shape, dtype) | filters
+
+
+def column_options(layout: ChannelLayout, column: Column) -> dict[str, Any]:
+    """Return what `h5py.Group.create_dataset` wants for a column."""
+    rows = layout.chunk_rows("number", ())
+    return _growing(rows, layout.row_shape, column.dtype) | _filters(layout)
+
+
+def _growing(rows: int, shape: tuple[int, ...], dtype: Any) -> dict[str, Any]:
+    n_bytes = rows * math.prod(shape) * np.dtype(dtype).itemsize
     return {
         "shape": (0, *shape),
         "maxshape": (None, *shape),
         "chunks": (rows, *shape),
         "dtype": dtype,
-        **filters,
-    }
-
-
-def column_options(layout: ChannelLayout, column: Column) -> dict[str, Any]:
-    """Return what `h5py.Group.create_dataset` wants for a column."""
-    return {
-        "shape": (0, *layout.row_shape),
-        "maxshape": (None, *layout.row_shape),
-        "chunks": (layout.chunk_rows("number", ()), *layout.row_shape),
-        "dtype": column.dtype,
-        **_filters(layout),
+        "rdcc_nbytes": n_bytes,  # HDF5 keeps one chunk, until it is full
     }
 
 

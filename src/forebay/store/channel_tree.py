@@ -42,8 +42,8 @@ MANIFEST = "/general/manifest"
 _BLOCK_MESSAGES = 512
 _BLOCK_BYTES = 16 * 2**20
 _PLANS = 64
-_CACHE_BYTES = 4 * 2**20  # of HDF5, a dataset: a chunk stays in memory until it is full
 _CLOSING_BYTES = 4 * 2**20  # groups, and a long manifest
+_CHUNK_BYTES = 256  # of HDF5's index, an image; it takes about a hundred
 _NO_IDS = np.empty(0, np.int64)
 
 
@@ -79,10 +79,12 @@ class ChannelTree:
         with TemporaryFile(dir=path.parent) as probe:
             Room(probe.fileno()).take(_CLOSING_BYTES)
         # HDF5 1.10 and later read this
-        self._file = h5py.File(path, "x", libver=("earliest", "v110"), rdcc_nbytes=_CACHE_BYTES)
+        self._file = h5py.File(path, "x", libver=("earliest", "v110"))
         self._room = Room(self._file.id.get_vfd_handle())
         self._chunks = Chunks(self._file)
-        self._need = _CLOSING_BYTES
+        self._file_bytes = 0  # when the last block was written
+        self._standing = _CLOSING_BYTES  # may be needed at any time: to close, and what HDF5 still keeps
+        self._since = 0  # taken for what came since the last block
         self._file.attrs.update(
             {
                 FORMAT_ATTRIBUTE: f"{FORMAT} {VERSION}",
@@ -100,6 +102,7 @@ class ChannelTree:
         self._pending: list[Message] = []
         self._pending_bytes = 0
         self._ids: list[NDArray[np.int64]] = []
+        self._failure: Exception | None = None
         self.n = 0
         """Messages that belong to the file."""
         self.last_time_ns = 0
@@ -118,13 +121,13 @@ class ChannelTree:
         n_bytes = plan.value_bytes(frames)
         self._reserve(n_bytes + n_bytes // 64 + len(plan.entries) * row_bytes(len(self.layout.columns)))
         if not plan.images:
-            return Message(header, pulse_id, time_ns, frames)
+            return Message(header, pulse_id, time_ns, frames, n_bytes=n_bytes)
         stored: list[Frame | Stored] = list(frames)
         for entry in plan.images:
             frame = frames[entry.i]
             if not is_missing(entry.channel, frame):
                 stored[entry.i] = self._store(entry, frame)
-        return Message(header, pulse_id, time_ns, stored)
+        return Message(header, pulse_id, time_ns, stored, True, n_bytes)
 
     def _store(self, entry: Entry, frame: Frame) -> Stored | bytes:
         try:
@@ -136,14 +139,15 @@ class ChannelTree:
 
     def store(self, entry: Entry, chunk: NDArray[np.uint8], checksum: int) -> Stored:
         """Store the chunk of an image."""
+        self._reserve(chunk.nbytes + _CHUNK_BYTES)
         return Stored(self._rows_of(entry).store(self._chunks, chunk), chunk.nbytes, checksum)
 
     def restore(self, message: Message, chunks: dict[int, NDArray[np.uint8] | None]) -> None:
         """Add a message whose images are copied: position of the frame -> its chunk, None if damaged."""
         plan = self._plan(message.header)
         frames = [b"" if isinstance(frame, Stored) else frame for frame in message.frames]
-        self._reserve(plan.value_bytes(frames) + sum(c.nbytes for c in chunks.values() if c is not None))
-        self._reserve(len(plan.entries) * row_bytes(len(self.layout.columns)))
+        n_bytes = plan.value_bytes(frames)
+        self._reserve(n_bytes + n_bytes // 64 + len(plan.entries) * row_bytes(len(self.layout.columns)))
         stored: list[Frame | Stored] = list(frames)
         for entry in plan.images:
             chunk = chunks.get(entry.i)
@@ -151,12 +155,12 @@ class ChannelTree:
                 stored[entry.i] = self.store(entry, chunk, checksum_of(chunk))
             elif entry.i in chunks:
                 self._tally(entry).refuse(1, f"Channel {entry.channel.name!r}: a stored image was damaged.")
-        self.add(Message(message.header, message.pulse_id, message.time_ns, stored))
+        self.add(Message(message.header, message.pulse_id, message.time_ns, stored, True, n_bytes))
 
     def add(self, message: Message) -> None:
         """Make a message that was accepted part of the file."""
         self._pending.append(message)
-        self._pending_bytes += sum(len(one) for one in message.frames if not isinstance(one, Stored))
+        self._pending_bytes += message.n_bytes
         self.n += 1
         self.last_time_ns = message.time_ns
         if len(self._pending) >= _BLOCK_MESSAGES or self._pending_bytes >= _BLOCK_BYTES:
@@ -175,10 +179,19 @@ class ChannelTree:
         return np.concatenate([*self._ids, pending])
 
     def flush(self) -> None:
-        """Write the rows of all messages that wait for it."""
+        """Write the rows of all messages that wait for it; if that fails once, `finish` fails too."""
         messages, self._pending, self._pending_bytes = self._pending, [], 0
         if not messages:
             return
+        try:
+            self._write(messages)
+        except Exception as error:
+            self._failure = error
+            raise
+        self._ids.append(np.array([message.pulse_id for message in messages], np.int64))
+        self._file_bytes, self._since = self._file.id.get_filesize(), 0
+
+    def _write(self, messages: list[Message]) -> None:
         groups: dict[int, tuple[Plan, list[int]]] = {}
         for i, message in enumerate(messages):
             plan = self._plan(message.header)
@@ -199,7 +212,6 @@ class ChannelTree:
                     found.setdefault(self._rows_of(entry), []).append(piece)
         for rows, pieces in found.items():
             self._append(rows, pieces)
-        self._ids.append(np.array([message.pulse_id for message in messages], np.int64))
 
     def _miss(self, plan: Plan, pulse_ids: NDArray[np.int64]) -> None:
         """Note that channels which these messages do not announce have no value in them."""
@@ -248,7 +260,8 @@ class ChannelTree:
         assert definition is not None
         rows = self._rows.get((name, definition))
         if rows is None:
-            self._reserve(room_bytes(self.layout, definition))
+            self._standing += room_bytes(self.layout, definition)
+            self._reserve(0)
             group = self._free_name(group_name(name))
             rows = self._rows[name, definition] = ChannelRows(self._root, group, self.layout, definition)
             self._tally(entry).rows.append(rows)
@@ -263,8 +276,8 @@ class ChannelTree:
         return name
 
     def _reserve(self, n_bytes: int) -> None:
-        self._room.take(self._need + n_bytes)
-        self._need += n_bytes
+        self._room.take(self._file_bytes + self._standing + self._since + n_bytes)
+        self._since += n_bytes
 
     def finish(
         self,
@@ -275,6 +288,8 @@ class ChannelTree:
         not_written: Sequence[int] = (),
     ) -> ChannelManifest:
         """Write everything else, close the file and return its manifest; as `layout.build_manifest`."""
+        if self._failure is not None:
+            raise self._failure
         self.flush()
         for rows in self._rows.values():
             rows.trim()

@@ -12,10 +12,11 @@ from typing import Any
 import h5py
 
 from forebay.errors import ConfigError
+from forebay.store.check_channels import CHANNELS
 from forebay.store.check_images import IMAGES
 from forebay.store.report import MAX_PROBLEMS, Check, Chunk, Layout, Problem, Report
 
-LAYOUTS: dict[str, Layout] = {"images": IMAGES}
+LAYOUTS: dict[str, Layout] = {**CHANNELS, "images": IMAGES}
 """Every kind of file that can be checked, by name."""
 
 _OPEN = (
