@@ -9,8 +9,10 @@ from importlib import import_module
 from forebay.config import Config
 from forebay.errors import ConfigError
 
-ROLES = ("receive", "assemble", "live", "publish")
-"""In the order in which data walk through them."""
+DETECTOR_ROLES = ("receive", "assemble", "live", "publish")
+"""Services of a detector, in the order in which data walk through them."""
+
+ROLES = (*DETECTOR_ROLES, "epics")
 
 Body = Callable[[Config, str, threading.Event], None]
 

@@ -16,7 +16,7 @@ from forebay.config import Config, DetectorConfig
 from forebay.errors import ServiceError
 from forebay.ring.handover import private_directory
 from forebay.service.process import notify, say
-from forebay.service.roles import ROLES
+from forebay.service.roles import DETECTOR_ROLES
 
 BACKOFF_S = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
 """Waits before the first, second ... restart in a row; the last one for all further ones."""
@@ -62,7 +62,7 @@ class Service:
 def _roles(detector: DetectorConfig) -> list[str]:
     """Return the services of one detector in the order in which data walk through them."""
     wanted = {"live": detector.live is not None, "publish": bool(detector.streams)}
-    return [role for role in ROLES if wanted.get(role, True)]
+    return [role for role in DETECTOR_ROLES if wanted.get(role, True)]
 
 
 class Supervisor:
@@ -80,6 +80,7 @@ class Supervisor:
         self.services = [
             Service(role, name) for name, detector in config.detectors.items() for role in _roles(detector)
         ]
+        self.services += [Service("epics", name) for name in config.epics]
 
     def run(self, stop: threading.Event) -> int:
         """Start everything, keep it alive until `stop`, stop in order; return the exit code.
