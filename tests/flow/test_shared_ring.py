@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from forebay.errors import AbsentError, NotYetError, OverwrittenError, RingError
+from forebay.errors import AbsentError, ConfigError, NotYetError, OverwrittenError, RingError
 from forebay.event import Event, lend
 from forebay.pulse import PulseRange
 from forebay.ring.shared import RingShape, SharedRing
@@ -169,7 +169,7 @@ def test_more_memory_than_there_is_is_refused(runtime):
 
 def test_a_directory_of_everybody_is_refused(runtime):
     runtime.chmod(0o755)
-    with pytest.raises(RingError, match="chmod 700"):
+    with pytest.raises(ConfigError, match="chmod 700"):
         SharedRing.create("E1", LAYOUT, RingShape(8, 1), runtime)
 
 

@@ -8,45 +8,46 @@ from pathlib import Path
 
 import pytest
 
-from forebay.errors import StreamError
-from forebay.stream.endpoint import ipc, runtime_dir
+from forebay.errors import ConfigError, StreamError
+from forebay.runtime import private_directory
+from forebay.stream.endpoint import ipc
 from forebay.stream.zmq import Publisher, Puller, Pusher, Subscriber
 
 pytestmark = pytest.mark.flow
 
 
 def test_runtime_directory_is_made_for_us_alone(tmp_path: Path) -> None:
-    made = runtime_dir(tmp_path / "a" / "b")
+    made = private_directory(tmp_path / "a" / "b")
     assert made.stat().st_mode & 0o777 == 0o700
-    assert runtime_dir(made) == made
+    assert private_directory(made) == made
 
 
 def test_runtime_directory_open_to_others_is_refused(tmp_path: Path) -> None:
     (tmp_path / "a").mkdir(mode=0o755)
-    with pytest.raises(StreamError, match="chmod 700"):
-        runtime_dir(tmp_path / "a")
+    with pytest.raises(ConfigError, match="chmod 700"):
+        private_directory(tmp_path / "a")
 
 
 def test_runtime_directory_that_is_a_link_or_a_file_is_refused(tmp_path: Path) -> None:
-    runtime_dir(tmp_path / "a")
+    private_directory(tmp_path / "a")
     (tmp_path / "link").symlink_to(tmp_path / "a")
-    with pytest.raises(StreamError, match="not a directory of user"):
-        runtime_dir(tmp_path / "link")
+    with pytest.raises(ConfigError, match="not a directory of user"):
+        private_directory(tmp_path / "link")
     (tmp_path / "file").touch()
-    with pytest.raises(StreamError, match="cannot be made"):
-        runtime_dir(tmp_path / "file")
+    with pytest.raises(ConfigError, match="cannot be made"):
+        private_directory(tmp_path / "file")
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="only root can give a directory away")
 def test_runtime_directory_of_another_user_is_refused(tmp_path: Path) -> None:
-    os.chown(runtime_dir(tmp_path / "a"), 12345, 12345)
-    with pytest.raises(StreamError, match="owner 12345"):
-        runtime_dir(tmp_path / "a")
+    os.chown(private_directory(tmp_path / "a"), 12345, 12345)
+    with pytest.raises(ConfigError, match="owner 12345"):
+        private_directory(tmp_path / "a")
 
 
 @pytest.mark.parametrize("name", ["", "..", "a/b", "x" * 108])
 def test_names_that_are_no_socket_are_refused(name: str, tmp_path: Path) -> None:
-    with pytest.raises(StreamError):
+    with pytest.raises(ConfigError):
         ipc(tmp_path, name)
 
 
@@ -90,7 +91,7 @@ def test_an_endpoint_in_use_is_an_error_and_free_again_after_close(
 
 
 def test_the_socket_file_of_a_dead_process_does_not_hinder(tmp_path: Path) -> None:
-    endpoint = ipc(runtime_dir(tmp_path / "run"), "a")
+    endpoint = ipc(private_directory(tmp_path / "run"), "a")
     dead = socket.socket(socket.AF_UNIX)
     dead.bind(endpoint.removeprefix("ipc://"))
     dead.close()
@@ -101,7 +102,7 @@ def test_the_socket_file_of_a_dead_process_does_not_hinder(tmp_path: Path) -> No
 
 
 def test_a_file_that_is_no_socket_is_left_alone(tmp_path: Path) -> None:
-    endpoint = ipc(runtime_dir(tmp_path / "run"), "a")
+    endpoint = ipc(private_directory(tmp_path / "run"), "a")
     (tmp_path / "run" / "a").write_text("precious")
     with pytest.raises(StreamError, match="not a socket"):
         Publisher(endpoint)
@@ -110,7 +111,7 @@ def test_a_file_that_is_no_socket_is_left_alone(tmp_path: Path) -> None:
 
 def test_sockets_in_directories_of_others_are_refused() -> None:
     for kind in (Publisher, Subscriber, Pusher, Puller):
-        with pytest.raises(StreamError, match="runtime directory /tmp"):
+        with pytest.raises(ConfigError, match="runtime directory /tmp"):
             kind("ipc:///tmp/forebay-test")
 
 

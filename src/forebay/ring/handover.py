@@ -16,23 +16,10 @@ import threading
 from pathlib import Path
 
 from forebay.errors import RingError
+from forebay.runtime import private_directory, socket_path
 
 READ, WRITE = b"r", b"w"
-_MAX_SOCKET_PATH = 107  # sun_path of a Unix socket
 _CREDENTIALS = struct.Struct("3i")  # pid, uid, gid
-
-
-def private_directory(path: Path) -> Path:
-    """Make `path` with mode 0700 if it is not there; `RingError` unless it is ours alone."""
-    path.mkdir(mode=0o700, parents=True, exist_ok=True)
-    status = path.stat()
-    if status.st_uid != os.getuid() or status.st_mode & 0o077:
-        raise RingError(
-            f"{path} belongs to uid {status.st_uid} with mode {status.st_mode & 0o777:o}, "
-            "but sockets of a ring need a directory of this user alone.",
-            f"chmod 700 {path}, or set runtime_dir to another directory.",
-        )
-    return path
 
 
 def _connect(path: Path) -> socket.socket | None:
@@ -67,12 +54,7 @@ class Owner:
     """Gives away one descriptor at `path` until it is closed."""
 
     def __init__(self, path: Path, fd: int) -> None:
-        private_directory(path.parent)
-        if len(os.fsencode(path)) > _MAX_SOCKET_PATH:
-            raise RingError(
-                f"The socket path {path} is longer than {_MAX_SOCKET_PATH} bytes.",
-                "Set runtime_dir to a shorter one.",
-            )
+        socket_path(private_directory(path.parent), path.name)
         self._lock = _lock(path.with_suffix(".lock"))
         path.unlink(missing_ok=True)  # left behind by an owner that was killed
         self._path = path

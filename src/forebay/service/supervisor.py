@@ -14,7 +14,7 @@ from pathlib import Path
 
 from forebay.config import Config, DetectorConfig
 from forebay.errors import ServiceError
-from forebay.ring.handover import private_directory
+from forebay.runtime import private_directory
 from forebay.service.process import notify, say
 from forebay.service.roles import DETECTOR_ROLES
 

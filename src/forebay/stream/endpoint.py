@@ -4,43 +4,11 @@ from __future__ import annotations
 
 import fcntl
 import os
-import stat
 from ipaddress import ip_address
 from pathlib import Path
 
 from forebay.errors import StreamError
-
-MAX_PATH_BYTES = 107
-"""Longest path of a Unix socket on Linux."""
-
-
-def runtime_dir(path: Path) -> Path:
-    """Make the directory for sockets, for this user only, and return it.
-
-    Raises
-    ------
-    StreamError
-        If it cannot be made, or exists and is not a directory of this user that nobody else may enter.
-    """
-    try:
-        path.mkdir(mode=0o700, parents=True, exist_ok=True)
-        found = path.lstat()
-    except OSError as error:
-        raise StreamError(
-            f"The runtime directory {path} cannot be made: {error.strerror}.",
-            "Set runtime_dir in the configuration, or FOREBAY_RUNTIME_DIR, to a directory of your own.",
-        ) from error
-    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid():
-        raise StreamError(
-            f"The runtime directory {path} is not a directory of user {os.getuid()} (owner {found.st_uid}).",
-            "Remove it, or set runtime_dir or FOREBAY_RUNTIME_DIR to a directory of your own.",
-        )
-    if found.st_mode & 0o077:
-        raise StreamError(
-            f"The runtime directory {path} is open to others (mode {stat.S_IMODE(found.st_mode):04o}).",
-            f"Close it: chmod 700 {path}",
-        )
-    return path
+from forebay.runtime import private_directory, socket_path
 
 
 def ipc(directory: Path, name: str) -> str:
@@ -48,18 +16,10 @@ def ipc(directory: Path, name: str) -> str:
 
     Raises
     ------
-    StreamError
+    ConfigError
         If the name leaves the directory, or the path is longer than a Unix socket may have.
     """
-    if not name or "/" in name or name in (".", ".."):
-        raise StreamError(f"{name!r} is not the name of a socket.", "Use letters, digits, '.', '_' and '-'.")
-    path = directory.absolute() / name
-    if len(os.fsencode(path)) > MAX_PATH_BYTES:
-        raise StreamError(
-            f"The path of the socket {path} is longer than {MAX_PATH_BYTES} bytes.",
-            "Set runtime_dir or FOREBAY_RUNTIME_DIR to a shorter path.",
-        )
-    return f"ipc://{path}"
+    return f"ipc://{socket_path(directory, name)}"
 
 
 def check(endpoint: str, *, binds: bool, public: bool) -> Path | None:
@@ -74,15 +34,15 @@ def check(endpoint: str, *, binds: bool, public: bool) -> Path | None:
 
     Raises
     ------
-    StreamError
-        As said; the message names the endpoint.
+    StreamError, ConfigError
+        As said; the message names the endpoint, or the path.
     """
     transport, _, address = endpoint.partition("://")
     if transport == "ipc" and address.startswith("/"):
         path = Path(address)
         if not public:
-            runtime_dir(path.parent)
-        ipc(path.parent, path.name)
+            private_directory(path.parent)
+        socket_path(path.parent, path.name)
         return path
     host, colon, port = address.rpartition(":")
     if transport != "tcp" or not colon or not (port == "*" or (port.isdecimal() and int(port) <= 65535)):
