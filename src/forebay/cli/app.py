@@ -9,6 +9,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from forebay.cli import tools
+from forebay.cli.bs import bs_app
 from forebay.errors import ForebayError
 
 app = typer.Typer(
@@ -20,6 +21,7 @@ app = typer.Typer(
 )
 app.add_typer(tools.config_app, name="config")
 app.add_typer(tools.sim_app, name="sim")
+app.add_typer(bs_app, name="bs")
 app.command()(tools.dump)
 app.command()(tools.replay)
 

@@ -103,11 +103,15 @@ class Window:
             self.last_ns = now_ns
             self._give_up = self._clock() + LATE_S
 
-    def finish(self) -> None:
-        """End as soon as what is on its way has come."""
+    def finish(self, now_ns: int) -> None:
+        """End as soon as what is on its way has come, at the latest with messages of this time."""
         with self._lock:
+            if self._finishing:
+                return
             self._finishing = True
             self._give_up = self._clock() + LATE_S
+            if self.last_ns is None:
+                self.last_ns = now_ns
 
     def abort(self, reason: str) -> None:
         """End at once with what has come."""
