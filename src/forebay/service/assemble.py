@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from itertools import groupby
 
 import numpy as np
 from numpy.typing import NDArray
@@ -117,10 +118,13 @@ def assemble(config: Config, name: str, stop: threading.Event) -> None:
             timeout, end = _READ_TIMEOUT_S, 0.0
             while True:
                 batches = puller.read(timeout) or []
-                if any(batch.generation != assembler.ring.generation for batch in batches):
-                    assembler = _change_ring(assembler, config, name, detector)
-                current = [b.frames for b in batches if b.generation == assembler.ring.generation]
-                assembler.add(np.concatenate([np.empty(0, FRAME), *current]))
+                for generation, of_ring in groupby(batches, lambda batch: batch.generation):
+                    if generation != assembler.ring.generation:
+                        assembler = _change_ring(assembler, config, name, detector)
+                    if generation == assembler.ring.generation:
+                        assembler.add(np.concatenate([batch.frames for batch in of_ring]))
+                if not batches:
+                    assembler.add(np.empty(0, FRAME))
                 if stop.is_set():
                     timeout = _DRAIN_TIMEOUT_S
                     end = end or time.monotonic() + _LONGEST_DRAIN_S
@@ -135,8 +139,12 @@ def assemble(config: Config, name: str, stop: threading.Event) -> None:
 
 
 def _change_ring(old: Assembler, config: Config, name: str, detector: DetectorConfig) -> Assembler:
+    """Take up the ring that is there now; the old one if frames of a receiver long dead came."""
+    ring = wait_attach(name, config.runtime_dir, _ATTACH_TIMEOUT_S, writable=True)
+    if ring.generation == old.ring.generation:
+        ring.close()
+        return old
     old.finish()
     old.ring.close()
-    ring = wait_attach(name, config.runtime_dir, _ATTACH_TIMEOUT_S, writable=True)
     say("the receive service was restarted: new ring", generation=ring.generation)
     return Assembler(ring, detector)

@@ -12,7 +12,7 @@ from __future__ import annotations
 import ctypes
 import importlib.util
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
 from struct import Struct
@@ -42,26 +42,48 @@ _MAX_RATIO = 255  # one byte of LZ4 data never stands for more
 _MAX_BLOCK_BYTES = 0x7E000000  # LZ4_MAX_INPUT_SIZE
 
 
-@cache
-def _library() -> ctypes.CDLL:
+def plugin_library(name: str, declare: Callable[[ctypes.CDLL], None]) -> ctypes.CDLL:
+    """Load a library that hdf5plugin carries.
+
+    Parameters
+    ----------
+    name:
+        File name, e.g. ``libh5bshuf.so``.
+    declare:
+        Sets the types of its functions; AttributeError where one is not there.
+
+    Raises
+    ------
+    ConfigError
+        If hdf5plugin is not installed, or not as its wheel has it.
+    """
     spec = importlib.util.find_spec("hdf5plugin")  # found, not imported: the import loads HDF5
     if spec is None or spec.origin is None:
         raise ConfigError("The package hdf5plugin is not installed.", "Run: pip install hdf5plugin")
-    path = Path(spec.origin).parent / "plugins" / "libh5bshuf.so"
+    path = Path(spec.origin).parent / "plugins" / name
     try:
         library = ctypes.CDLL(str(path))
-        size, pointer = ctypes.c_size_t, ctypes.c_void_p
-        library.bshuf_compress_lz4_bound.argtypes = [size, size, size]
-        library.bshuf_compress_lz4_bound.restype = size
-        for function in (library.bshuf_compress_lz4, library.bshuf_decompress_lz4):
-            function.argtypes = [pointer, pointer, size, size, size]
-            function.restype = ctypes.c_int64
+        declare(library)
     except (OSError, AttributeError) as error:
         raise ConfigError(
-            f"The bitshuffle library {path} of hdf5plugin cannot be used: {error}.",
+            f"The library {path} of hdf5plugin cannot be used: {error}.",
             "Reinstall hdf5plugin from its wheel.",
         ) from error
     return library
+
+
+def _declare(library: ctypes.CDLL) -> None:
+    size, pointer = ctypes.c_size_t, ctypes.c_void_p
+    library.bshuf_compress_lz4_bound.argtypes = [size, size, size]
+    library.bshuf_compress_lz4_bound.restype = size
+    for function in (library.bshuf_compress_lz4, library.bshuf_decompress_lz4):
+        function.argtypes = [pointer, pointer, size, size, size]
+        function.restype = ctypes.c_int64
+
+
+@cache
+def _library() -> ctypes.CDLL:
+    return plugin_library("libh5bshuf.so", _declare)
 
 
 def _check_elements(n_elements: int, element_bytes: int, block_elements: int) -> None:

@@ -9,16 +9,15 @@ LZ4 itself is the library inside hdf5plugin, called through ctypes, which releas
 from __future__ import annotations
 
 import ctypes
-import importlib.util
 from collections.abc import Iterator
 from functools import cache
-from pathlib import Path
 from struct import Struct
 
 import numpy as np
 from numpy.typing import NDArray
 
-from forebay.errors import ConfigError, WireError
+from forebay.errors import WireError
+from forebay.wire.compress import plugin_library
 
 MAX_RATIO = 255
 """One byte of LZ4 data never stands for more bytes."""
@@ -30,26 +29,18 @@ _JAVA = Struct("<qi")
 _JAVA_BIG = Struct(">qi")
 
 
+def _declare(library: ctypes.CDLL) -> None:
+    pointer, size = ctypes.c_void_p, ctypes.c_int
+    library.LZ4_compressBound.argtypes = [size]
+    library.LZ4_compressBound.restype = size
+    for function in (library.LZ4_compress_default, library.LZ4_decompress_safe):
+        function.argtypes = [pointer, pointer, size, size]
+        function.restype = size
+
+
 @cache
 def _library() -> ctypes.CDLL:
-    spec = importlib.util.find_spec("hdf5plugin")  # found, not imported: the import loads HDF5
-    if spec is None or spec.origin is None:
-        raise ConfigError("The package hdf5plugin is not installed.", "Run: pip install hdf5plugin")
-    path = Path(spec.origin).parent / "plugins" / "libh5lz4.so"
-    try:
-        library = ctypes.CDLL(str(path))
-        pointer, size = ctypes.c_void_p, ctypes.c_int
-        library.LZ4_compressBound.argtypes = [size]
-        library.LZ4_compressBound.restype = size
-        for function in (library.LZ4_compress_default, library.LZ4_decompress_safe):
-            function.argtypes = [pointer, pointer, size, size]
-            function.restype = size
-    except (OSError, AttributeError) as error:
-        raise ConfigError(
-            f"The LZ4 library {path} of hdf5plugin cannot be used: {error}.",
-            "Reinstall hdf5plugin from its wheel.",
-        ) from error
-    return library
+    return plugin_library("libh5lz4.so", _declare)
 
 
 def compress(data: NDArray[np.uint8]) -> bytes:
