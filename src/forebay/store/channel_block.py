@@ -225,14 +225,15 @@ def _times(
 
 
 def _companion(column: Column, channel: Channel, values: Sequence[Any], rows: NDArray[np.int64]) -> Array:
-    """Return the values of a column that comes as a channel; where none comes, or a wrong one, its fill."""
-    found = np.full(len(rows), column.fill, object)
+    """Return a column that comes as a channel, text or flag; where none comes, or a wrong one, its fill."""
+    is_text = isinstance(column.fill, str)
+    found = np.full(len(rows), column.fill, object if is_text else np.uint8)
     for i, row in enumerate(rows.tolist()):  # values that come as they change: few
-        if not is_missing(channel, values[row]) and _is_good(channel, values[row]):
-            value = decode_value(channel, values[row])
-            is_text = isinstance(column.fill, str)
-            if value.size == 1 and (value.dtype.kind == "U") == is_text and "\0" not in str(value.item()):
-                found[i] = value.item()
+        if is_missing(channel, values[row]) or not _is_good(channel, values[row]):
+            continue
+        value = decode_value(channel, values[row])
+        if value.size == 1 and channel.is_string == is_text and "\0" not in str(value.item()):
+            found[i] = value.item() if is_text else bool(value.item())
     return found
 
 
