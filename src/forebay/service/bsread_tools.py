@@ -183,7 +183,7 @@ class _Counted:
             self._recorded.reason = "count reached"
             return None
         if self._stop() or time.monotonic() - self._heard > self._idle_s:
-            self._source.finish(time.time_ns())
+            self._source.finish()
         events = self._source.read(timeout)
         if not events:
             return events

@@ -20,6 +20,9 @@ HOLD_BYTES: Final = 256 * 2**20
 SETTLE_S: Final = 0.2
 """How late a message may come: after those with larger pulse ids, and after the last one."""
 
+DRAIN_S: Final = 0.5
+"""How long after `Window.finish` messages are taken from a stream that goes on."""
+
 LATE_S: Final = 2.0
 """How long messages of before a stop without pulse id may take to come."""
 
@@ -103,15 +106,12 @@ class Window:
             self.last_ns = now_ns
             self._give_up = self._clock() + LATE_S
 
-    def finish(self, now_ns: int) -> None:
-        """End as soon as what is on its way has come, at the latest with messages of this time."""
+    def finish(self) -> None:
+        """End as soon as what is on its way has come: nothing for `SETTLE_S`, or after `DRAIN_S`."""
         with self._lock:
-            if self._finishing:
-                return
-            self._finishing = True
-            self._give_up = self._clock() + LATE_S
-            if self.last_ns is None:
-                self.last_ns = now_ns
+            if not self._finishing:
+                self._finishing = True
+                self._give_up = self._clock() + DRAIN_S
 
     def abort(self, reason: str) -> None:
         """End at once with what has come."""

@@ -187,7 +187,7 @@ class Writer:
 
     def stop(self) -> None:
         """Write what has come, close the file, end the process; `ServiceError` if that takes too long."""
-        self._end(lambda window: window.finish(time.time_ns()))
+        self._end(lambda window: window.finish())
 
     def kill(self) -> None:
         """Close the file with what has come, end the process; `ServiceError` if that takes too long."""
