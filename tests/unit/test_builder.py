@@ -321,14 +321,23 @@ def test_straggler_after_a_pause_is_late_and_not_a_restart():
 
 
 def test_a_module_that_is_heard_first_after_a_pause_does_not_begin_a_new_run():
-    """Otherwise a starved machine would deliver the first pulses twice."""
+    """Otherwise a starved machine would deliver the first pulses twice: its packets had come in time."""
     b = builder()
-    built = b.add(frames((1, 0), (2, 0)), 0) + b.tick(DEADLINE)
-    built += b.add(frames((1, 1), (2, 1)), 3 * DEADLINE)
-    built += b.add(whole(3, 4), 3 * DEADLINE + MS) + b.drain()
+    built = b.add(frames((1, 0), (2, 0), time_ns=5), 0) + b.tick(DEADLINE)
+    built += b.add(frames((1, 1), (2, 1), time_ns=6), 3 * DEADLINE)
+    built += b.add(whole(3, 4, time_ns=3 * DEADLINE), 3 * DEADLINE + MS) + b.drain()
     assert pulses(built) == [1, 2, 3, 4]
     c = check_account(b)
     assert (c["late"], c["followed"]) == (2, 0)
+
+
+def test_a_module_that_was_lost_in_a_run_of_one_pulse_may_begin_the_next_one():
+    b = builder()
+    built = b.add(frames((1, 0), time_ns=5), 0)
+    built += b.add(frames((1, 1), (1, 0), time_ns=3 * DEADLINE), 3 * DEADLINE) + b.drain()
+    assert pulses(built) == [1, 1]
+    assert built[1].owner.all()
+    assert check_account(b)["followed"] == 1
 
 
 def test_straggler_of_the_old_run_does_not_end_the_new_one():

@@ -18,10 +18,11 @@ DEADLINE = 100 * MS
 N_PACKETS = 16
 
 
-def record(number, pulse_id, module, epoch, rng):
+def record(number, pulse_id, module, epoch, rng, time_ns=None):
     """One frame; its owner word is unique, so that it can be found in an event."""
     missing = rng.choice([0, 0, 0, rng.randrange(1, N_PACKETS)])
-    return (pulse_id, 2 * number, rng.randrange(1, 10**6), pulse_id % 64, module, missing, epoch)
+    arrived = rng.randrange(1, 10**6) if time_ns is None else time_ns
+    return (pulse_id, 2 * number, arrived, pulse_id % 64, module, missing, epoch)
 
 
 @st.composite
@@ -231,7 +232,7 @@ def test_restart_is_followed_within_one_deadline_with_its_first_pulses(seed, n_m
         for module in range(n_modules):
             number += 1
             if rng.random() >= loss:
-                batch.append(record(number, pulse_id, module, 0, rng))
+                batch.append(record(number, pulse_id, module, 0, rng, now))
         b.add(np.array(batch, FRAME), now)
     used = b.counters["used"]
     now += 2 * DEADLINE
@@ -240,7 +241,7 @@ def test_restart_is_followed_within_one_deadline_with_its_first_pulses(seed, n_m
         batch = []
         for module in rng.sample(range(n_modules), n_modules):
             number += 1
-            batch.append(record(number, pulse_id, module, int(epochs), rng))
+            batch.append(record(number, pulse_id, module, int(epochs), rng, now + pulse_id * MS))
         built += b.add(np.array(batch, FRAME), now + pulse_id * MS)
     built = [event for event in built if event.owner[event.owner > 0].min() > 2 * ran * n_modules]
     built += b.drain()

@@ -123,6 +123,7 @@ class Builder:
         self._next = -1 if after is None else after + pulse_step  # next in line; -1 while nobody knows
         self._newest = self._last  # newest accepted pulse of this run
         self._first = -1  # oldest accepted pulse of this run
+        self._heard_ns = 0  # newest arrival of the first packets of pulses, UTC
         self._resumes = after is not None
         self._accepted_ns = -deadline_ns
         self._suspects: set[int] = set()  # modules that did not move when the others did
@@ -194,7 +195,11 @@ class Builder:
         reason = self._refusal(pulse_id, module)
         if reason:
             quiet = now_ns - self._accepted_ns >= self._deadline_ns
-            is_latecomer = senders.is_new(module) and 0 <= self._first <= pulse_id
+            is_latecomer = (
+                senders.is_new(module)
+                and 0 <= self._first <= pulse_id
+                and time_ns - self._heard_ns < self._deadline_ns
+            )
             breaks = senders.refuse(module, pulse_id) and not is_latecomer
             if quiet and (breaks or restarted):
                 self._follow(pulse_id, set())
@@ -208,6 +213,7 @@ class Builder:
         if event is None:
             event = _Open(pulse_id, slot, time_ns, now_ns, self._n_modules, self._n_packets)
             self._open[pulse_id] = event
+            self._heard_ns = max(self._heard_ns, time_ns)
             self._first = pulse_id if self._first < 0 else min(self._first, pulse_id)
             self._newest = max(self._newest, pulse_id)
             self._accepted_ns = now_ns
