@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from contextlib import suppress
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -19,6 +20,7 @@ from forebay.store.recover import recover
 
 pytestmark = pytest.mark.system
 
+ROOT = Path(__file__).parents[2]
 N_KILLS = int(os.environ.get("FOREBAY_KILLS", "20"))
 N_MESSAGES = 400
 WRITER = f"""
@@ -48,7 +50,7 @@ def test_killed_at_random(tmp_path, i_kill):
     target = chance.choice([0, chance.randrange(1, N_MESSAGES), N_MESSAGES - 3, N_MESSAGES])
     final = tmp_path / "a.h5"
     process = subprocess.Popen(
-        [sys.executable, "-c", WRITER, str(final), layout], stdout=subprocess.PIPE, text=True
+        [sys.executable, "-c", WRITER, str(final), layout], cwd=ROOT, stdout=subprocess.PIPE, text=True
     )
     try:
         n_said = wait_for(process, tmp_path, target)
