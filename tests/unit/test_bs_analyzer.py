@@ -3,7 +3,7 @@
 import pytest
 
 from forebay.errors import ConfigError
-from forebay.service.analyzer import KINDS, Analyzer
+from forebay.service.analyzer import Analyzer
 from forebay.sim.bsread import BsreadOptions, BsreadSimulator, parse_faults
 from forebay.wire.bsread import HeaderCache, announce, decode, message
 
