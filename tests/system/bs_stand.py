@@ -1,4 +1,4 @@
-"""sf_bsread_buffer, sf_bsread_writer and ``forebay bs`` as processes, with free ports and values that are known."""
+"""The buffer, the writer and ``forebay bs`` as processes, with free ports and values that are known."""
 
 from __future__ import annotations
 
