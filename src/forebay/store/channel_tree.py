@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryFile
@@ -18,20 +18,14 @@ from numpy.typing import NDArray
 from forebay.errors import WireError
 from forebay.event import Array
 from forebay.store import manifest as m
+from forebay.store.channel_account import Tally, build_manifest
 from forebay.store.channel_block import Entry, Piece, Plan, checksum_of, image_chunk, pieces_of, plan_of
 from forebay.store.channel_journal import Message, Stored
 from forebay.store.channel_layout import Definition, group_name, layout_of
-from forebay.store.channel_manifest import (
-    FORMAT,
-    VERSION,
-    ChannelAccount,
-    ChannelManifest,
-    ChannelRecording,
-    listed,
-)
+from forebay.store.channel_manifest import FORMAT, VERSION, ChannelManifest, ChannelRecording
 from forebay.store.channel_rows import ChannelRows, room_bytes, row_bytes
 from forebay.store.chunks import Chunks
-from forebay.store.layout import CHECKSUM, FORMAT_ATTRIBUTE
+from forebay.store.layout import FORMAT_ATTRIBUTE
 from forebay.store.room import Room
 from forebay.wire.bsread import Frame, Header
 from forebay.wire.bsread.value import is_missing
@@ -45,20 +39,6 @@ _PLANS = 64
 _CLOSING_BYTES = 4 * 2**20  # groups, and a long manifest
 _CHUNK_BYTES = 256  # of HDF5's index, an image; it takes about a hundred
 _NO_IDS = np.empty(0, np.int64)
-
-
-class _Tally:
-    """What became of one channel so far."""
-
-    def __init__(self, missing: NDArray[np.int64]) -> None:
-        self.missing = [missing]
-        self.refused = 0
-        self.reason = ""
-        self.rows: list[ChannelRows] = []
-
-    def refuse(self, n: int, reason: str) -> None:
-        self.refused += n
-        self.reason = self.reason or reason
 
 
 class ChannelTree:
@@ -96,7 +76,7 @@ class ChannelTree:
         self._root = self._file.require_group(f"/{self.layout.root}")
         self._wanted = frozenset(recording.channels)
         self._plans: OrderedDict[tuple[bytes, str | None], Plan] = OrderedDict()
-        self._tallies = {name: _Tally(_NO_IDS) for name in recording.channels}
+        self._tallies = {name: Tally(_NO_IDS) for name in recording.channels}
         self._rows: dict[tuple[str, Definition], ChannelRows] = {}
         self._taken: set[str] = set()
         self._pending: list[Message] = []
@@ -172,12 +152,6 @@ class ChannelTree:
             if isinstance(message.frames[entry.i], Stored):
                 self._rows_of(entry).n_chunks -= 1
 
-    @property
-    def pulse_ids(self) -> NDArray[np.int64]:
-        """Of all messages that belong to the file."""
-        pending = np.array([message.pulse_id for message in self._pending], np.int64)
-        return np.concatenate([*self._ids, pending])
-
     def flush(self) -> None:
         """Write the rows of all messages that wait for it; if that fails once, `finish` fails too."""
         messages, self._pending, self._pending_bytes = self._pending, [], 0
@@ -248,24 +222,38 @@ class ChannelTree:
                 self._plans.popitem(last=False)
         return plan
 
-    def _tally(self, entry: Entry) -> _Tally:
+    def _tally(self, entry: Entry) -> Tally:
         tally = self._tallies.get(entry.channel.name)
         if tally is None:
             ids = _NO_IDS if self.layout.is_event_driven or not self._ids else np.concatenate(self._ids)
-            tally = self._tallies[entry.channel.name] = _Tally(ids[entry.due(ids)])
+            tally = self._tallies[entry.channel.name] = Tally(ids[entry.due(ids)])
         return tally
 
     def _rows_of(self, entry: Entry) -> ChannelRows:
-        name, definition = entry.channel.name, entry.definition
-        assert definition is not None
+        assert entry.definition is not None  # others have no rows
+        return self._rows_for(entry.channel.name, entry.definition, self._tally(entry))
+
+    def _rows_for(self, name: str, definition: Definition, tally: Tally) -> ChannelRows:
         rows = self._rows.get((name, definition))
         if rows is None:
             self._standing += room_bytes(self.layout, definition)
             self._reserve(0)
             group = self._free_name(group_name(name))
             rows = self._rows[name, definition] = ChannelRows(self._root, group, self.layout, definition)
-            self._tally(entry).rows.append(rows)
+            tally.rows.append(rows)
         return rows
+
+    def announce(self, name: str) -> None:
+        """Say that there is a channel, though it may never have a value."""
+        self._tallies.setdefault(name, Tally(_NO_IDS))
+
+    def append(self, name: str, definition: Definition, values: Array, columns: Mapping[str, Array]) -> None:
+        """Append rows of one channel that came as columns; see `ChannelRows.append`."""
+        self.announce(name)
+        n_bytes = sum(map(len, values)) * 4 if values.dtype == object else values.nbytes
+        self._reserve(n_bytes + len(values) * row_bytes(len(self.layout.columns)))
+        self._rows_for(name, definition, self._tallies[name]).append(values, columns)
+        self._ids.append(np.asarray(columns["pulse_id"], np.int64))
 
     def _free_name(self, wanted: str) -> str:
         name, n = wanted, 0
@@ -287,13 +275,17 @@ class ChannelTree:
         seen: tuple[int, int] | None = None,
         not_written: Sequence[int] = (),
     ) -> ChannelManifest:
-        """Write everything else, close the file and return its manifest; as `layout.build_manifest`."""
+        """Write everything else, close the file and return its manifest; see `build_manifest`."""
         if self._failure is not None:
             raise self._failure
         self.flush()
         for rows in self._rows.values():
             rows.trim()
-        manifest = self._manifest(counters, closed_by, reason, seen, not_written)
+        ids = np.concatenate([_NO_IDS, *self._ids])
+        end = m.now() if closed_by == "recorder" or not self.n else _iso(self.last_time_ns)
+        manifest = build_manifest(
+            self.recording, self._tallies, ids, counters, closed_by, reason, end, seen, not_written
+        )
         text = manifest.to_json().decode()
         self._reserve(2 * len(text) + len(self._tallies) * 8192)
         self._empty_groups()
@@ -315,50 +307,15 @@ class ChannelTree:
             elif self.layout.empty_groups == "absent" and not tally.rows:
                 self._root.create_group(self._free_name(group_name(name)))
 
-    def _manifest(
-        self,
-        counters: m.Counters,
-        closed_by: m.ClosedBy,
-        reason: str,
-        seen: tuple[int, int] | None,
-        not_written: Sequence[int],
-    ) -> ChannelManifest:
-        recording, ids = self.recording, self.pulse_ids
-        if seen is None and ids.size:
-            seen = int(ids.min()), int(ids.max())
-        expected = range(0)  # values that come as they change are expected at no pulse
-        if not self.layout.is_event_driven:
-            expected = m.expected_pulses(recording.requested, *(seen or (None, None)))
-        end = m.now()
-        if closed_by == "recover" and self.n:
-            last = datetime.fromtimestamp(self.last_time_ns / 1e9, UTC)
-            end = last.isoformat(timespec="microseconds").replace("+00:00", "Z")
-        return ChannelManifest(
-            format=FORMAT,
-            version=VERSION,
-            software=m.software(),
-            requested=recording.requested,
-            sources={recording.source: m.account(expected, ids, not_written=list(not_written))},
-            counters=m.CounterChange(recording.counters, counters, counters.since(recording.counters)),
-            start_time=recording.start_time,
-            end_time=end,
-            compression="as received",
-            checksum=CHECKSUM,
-            closed_by=closed_by,
-            reason=reason,
-            configuration=recording.configuration,
-            layout=self.layout.name,
-            channels={name: self._account(tally, expected.step) for name, tally in self._tallies.items()},
-        )
-
-    def _account(self, tally: _Tally, step: int) -> ChannelAccount:
-        groups = {rows.path: rows.n for rows in tally.rows}
-        missing = listed(np.concatenate(tally.missing), step)
-        return ChannelAccount(sum(groups.values()), groups, missing, tally.refused, tally.reason)
-
     def close(self) -> None:
         """Close the file as it is; may be called twice."""
         self._file.close()
+
+
+def _iso(time_ns: int) -> str:
+    return (
+        datetime.fromtimestamp(time_ns / 1e9, UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+    )
 
 
 def _column(name: str, fill: str | int, piece: Piece) -> Array:
