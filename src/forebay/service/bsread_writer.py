@@ -13,8 +13,6 @@ from typing import Any, Final, NoReturn, Protocol
 from forebay.errors import ForebayError, RangeError, ServiceError
 from forebay.event import Event
 from forebay.front.bsread.arguments import WriterArguments, writer_arguments
-from forebay.front.bsread.rest import writer_app
-from forebay.front.bsread.server import RestServer, open_rest_port
 from forebay.ports import Source
 from forebay.service.bsread_window import Window
 from forebay.service.privileges import become
@@ -53,6 +51,14 @@ def serve(arguments: WriterArguments, stop: threading.Event) -> None:
     ForebayError
         If an argument, the port, the user id or the folder cannot be had, or the file could not be written.
     """
+    try:
+        from forebay.front.bsread.rest import writer_app
+        from forebay.front.bsread.server import RestServer, open_rest_port
+    except ModuleNotFoundError as error:
+        raise ServiceError(
+            f"The REST interface needs {error.name}, which is not installed.",
+            "Run: pip install 'forebay[api]'",
+        ) from error
     stream = address(arguments.stream_address)
     with open_rest_port(arguments.rest_port) as port:
         writer = Writer(arguments, lambda: BsreadInlet(stream, arguments.mode, hwm=10))
