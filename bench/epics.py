@@ -111,7 +111,12 @@ def measure(title, n, length, rounds):
             f"{middle / ORIGINAL_WRITE[1]:.1f} times the original's figure",
         )
     middle = statistics.median(rates["retrieve"])
-    line("retrieve", rates["retrieve"], f"{middle / ORIGINAL_POINTS:.1f} times the original's figure")
+    of_bytes = f"{middle * 8 * length / 1e6:,.0f} MB/s"
+    line(
+        "retrieve",
+        rates["retrieve"],
+        of_bytes if length else f"{middle / ORIGINAL_POINTS:.1f} times the original's figure",
+    )
 
 
 def n_batch(length):
