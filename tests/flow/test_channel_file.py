@@ -195,6 +195,15 @@ def test_damaged_values_are_refused_one_by_one(tmp_path):
     ]
 
 
+def test_an_image_of_another_size_is_refused(tmp_path):
+    events = [event(p, {"CAM:FPICTURE": image(p)}) for p in range(3)]
+    parts = list(events[1].arrays.parts)
+    parts[2] = bytes(event(1, {"CAM:FPICTURE": image(1, (24, 64))}).arrays.frame("CAM:FPICTURE"))
+    manifest = write(tmp_path / "a.h5", [events[0], decode(parts, HeaderCache()), events[2]])
+    assert manifest.channels["CAM:FPICTURE"].refused == 1
+    assert channels_of(tmp_path / "a.h5")["CAM:FPICTURE"]["pulse_id"].tolist() == [0, 2]
+
+
 def test_texts_that_hdf5_has_not_are_refused(tmp_path):
     events = [event(p, {"T": text}) for p, text in enumerate(["a", "b\0c", "d\0\0", "e"])]
     manifest = write(tmp_path / "a.h5", events)
@@ -394,3 +403,43 @@ def test_whatever_comes_is_there_once(tmp_path_factory, layout, rows, block):
         else:
             np.testing.assert_array_equal(np.reshape(stored[key], -1), np.reshape(value, -1))
     assert all(problem.check in ("channels",) for problem in check_file(path).problems)
+
+
+CHANNELS = st.fixed_dictionaries(
+    {"name": st.text(st.characters(codec="utf-8"), min_size=1, max_size=3)},
+    optional={
+        "type": st.sampled_from(["uint8", "float64", "string", "bool", "int16", "nothing"]),
+        "shape": st.lists(st.integers(0, 5), max_size=3),
+        "encoding": st.sampled_from(["big", "little", "none"]),
+        "compression": st.sampled_from(["none", "lz4", "bitshuffle_lz4", "zip"]),
+        "modulo": st.integers(-(2**62), 2**62),
+        "offset": st.integers(-(2**62), 2**62),
+    },
+)
+SIZES = [b"", b"\0" * 8, b"\0" * 7 + b"\x08\0\0\0\x40", b"\1\0\0\0\x10\1", b"\0" * 16]
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    layout=st.sampled_from(list(LAYOUTS)),
+    channels=st.lists(CHANNELS, max_size=4),
+    rows=st.lists(
+        st.lists(st.one_of(st.sampled_from(SIZES), st.binary(max_size=60)), max_size=4),
+        min_size=1,
+        max_size=6,
+    ),
+)
+def test_whatever_bytes_come_the_file_is_whole(tmp_path_factory, layout, channels, rows):
+    path = tmp_path_factory.mktemp("any") / "a.h5"
+    header = announce(channels)
+    events = []
+    for p, values in enumerate(rows):
+        frames = [
+            part for value in values[: len(channels)] for part in (value, b"\xff" * 16 if p % 2 else b"")
+        ]
+        events.append(decode([header.main(p, time_of(p)), header.frame, *frames], HeaderCache()))
+    manifest = write(path, events, layout=layout)
+    assert manifest.counters.end.recorder["written"] == len(rows)
+    kinds = {problem.check for problem in check_file(path).problems}
+    assert kinds <= {"channels", "not-written", "decompress"}
+    assert len(channels_of(path)) <= len(channels)

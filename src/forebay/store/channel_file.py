@@ -125,11 +125,7 @@ class ChannelFile:
 
     def _store(self, event: Event, header: Header, frames: Sequence[Frame]) -> None:
         accepted = self._tree.accept(header, event.pulse_id, event.time_ns, frames)
-        try:
-            self._journal.append(accepted, self._number(header))
-        except OSError:
-            self._tree.reject(accepted)
-            raise
+        self._journal.append(accepted, self._number(header))
         self._tree.add(accepted)
 
     def _number(self, header: Header) -> int:

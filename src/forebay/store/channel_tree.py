@@ -146,12 +146,6 @@ class ChannelTree:
         if len(self._pending) >= _BLOCK_MESSAGES or self._pending_bytes >= _BLOCK_BYTES:
             self.flush()
 
-    def reject(self, message: Message) -> None:
-        """Take back the images of a message that was accepted but could not be added."""
-        for entry in self._plan(message.header).images:
-            if isinstance(message.frames[entry.i], Stored):
-                self._rows_of(entry).n_chunks -= 1
-
     def flush(self) -> None:
         """Write the rows of all messages that wait for it; if that fails once, `finish` fails too."""
         messages, self._pending, self._pending_bytes = self._pending, [], 0
