@@ -44,11 +44,12 @@ def epics(config: Config, name: str, stop: threading.Event) -> None:
         raise ConfigError(f"The buffer {name} has no PVs.", f"Name some in epics.{name}.pvs.")
     ring = PvRing(asked.directory, DiskLimits(asked.max_bytes, asked.max_age_s), asked.pulse_id_pv)
     try:
+        begin_ns = time.time_ns()  # before any channel can have answered
+        ring.write([disconnected(one, begin_ns) for one in asked.names], begin_ns)
         source = EpicsSource(
             asked.names, archive_deadband=asked.archive_deadband, long_strings=asked.long_strings
         )
         try:
-            ring.write([disconnected(one, source.now()) for one in asked.names], source.now())
             notify("READY=1")
             say("buffering", pvs=len(asked.names), directory=asked.directory)
             _collect(source, ring, stop)
