@@ -27,7 +27,6 @@ HANDSHAKE_S: Final = 5.0
 
 _POLL_MS: Final = 100
 _MOST_BUFFERS: Final = 512  # of one system call; Linux takes 1024
-_SEND_BUFFER_BYTES: Final = 2**20
 _ANSWERS: Final = {"PULL": "PUSH", "SUB": "PUB", "XSUB": "PUB"}
 
 Encode = Callable[[Event], Sequence[bytes | memoryview]]
@@ -229,7 +228,6 @@ class _Connection:
         sock.setblocking(False)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)  # a host that was switched off leaves too
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER_BYTES)
         self._sock = sock
         self._stop = stop
         self._poll = select.poll()
