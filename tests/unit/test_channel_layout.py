@@ -88,6 +88,7 @@ def test_how_a_value_is_stored(channel, expected):
         Channel("x", encoding="middle"),
         Channel("x", shape=(1,) * 32),
         Channel("x", shape=(2**30,)),
+        Channel("x", shape=(3, 0)),
         Channel("x" * 1025),
         Channel("/" * 400),
     ],

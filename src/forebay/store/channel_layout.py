@@ -200,6 +200,8 @@ def definition_of(layout: ChannelLayout, channel: Channel) -> Definition:
     if channel.is_string:
         return Definition("text", "", layout.text)
     shape, dtype = channel.array_shape, channel.dtype
+    if not channel.n_bytes:
+        raise WireError(f"Channel {channel.name!r}: a value of shape {list(channel.shape)} has no elements.")
     if len(shape) >= MAX_DIMENSIONS:
         raise WireError(f"Channel {channel.name!r}: rows of {len(shape)} dimensions cannot be stored.")
     if channel.n_bytes > MAX_BYTES:

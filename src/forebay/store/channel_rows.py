@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -94,11 +95,15 @@ def columns_of(layout: ChannelLayout, definition: Definition) -> tuple[Column, .
 
 def room_bytes(layout: ChannelLayout, definition: Definition) -> int:
     """Return the bytes that a channel takes in the file at most, before its first row."""
-    options: list[dict[str, Any]] = [column_options(layout, column) for column in layout.columns]
+    options = [column_options(layout, column) for column in columns_of(layout, definition)]
     if definition.kind != "image":
         options.append(data_options(layout, definition))
-    chunks = sum(int(np.prod(one["chunks"])) * max(np.dtype(one["dtype"]).itemsize, 16) for one in options)
+    chunks = sum(math.prod(one["chunks"]) * _item_bytes(np.dtype(one["dtype"])) for one in options)
     return int(chunks) + (len(options) + 3) * _DATASET_BYTES
+
+
+def _item_bytes(dtype: np.dtype[Any]) -> int:
+    return 16 if dtype.hasobject else dtype.itemsize  # text is kept elsewhere
 
 
 def row_bytes(n_columns: int) -> int:

@@ -78,6 +78,7 @@ class ChannelTree:
         self._plans: OrderedDict[tuple[bytes, str | None], Plan] = OrderedDict()
         self._tallies = {name: Tally(_NO_IDS) for name in recording.channels}
         self._rows: dict[tuple[str, Definition], ChannelRows] = {}
+        self._roomy: set[tuple[str, Definition]] = set()
         self._taken: set[str] = set()
         self._pending: list[Message] = []
         self._pending_bytes = 0
@@ -210,7 +211,11 @@ class ChannelTree:
         key = (header.frame, header.compression)
         plan = self._plans.get(key)
         if plan is None:
-            plan = self._plans[key] = plan_of(header, self.layout, self._wanted)
+            plan = plan_of(header, self.layout, self._wanted)
+            for entry in plan.entries:
+                if entry.definition is not None:
+                    self._make_room(entry.channel.name, entry.definition)
+            self._plans[key] = plan
             known = {message.header.frame for message in self._pending}
             if len(self._plans) > _PLANS and next(iter(self._plans))[0] not in known:
                 self._plans.popitem(last=False)
@@ -230,12 +235,19 @@ class ChannelTree:
     def _rows_for(self, name: str, definition: Definition, tally: Tally) -> ChannelRows:
         rows = self._rows.get((name, definition))
         if rows is None:
-            self._standing += room_bytes(self.layout, definition)
-            self._reserve(0)
             group = self._free_name(group_name(name))
             rows = self._rows[name, definition] = ChannelRows(self._root, group, self.layout, definition)
             tally.rows.append(rows)
         return rows
+
+    def _make_room(self, name: str, definition: Definition) -> None:
+        """Take the space for a group before it is needed, so that a full disk is met between messages."""
+        if (name, definition) not in self._roomy:
+            n_bytes = room_bytes(self.layout, definition)
+            self._reserve(n_bytes)
+            self._since -= n_bytes
+            self._standing += n_bytes
+            self._roomy.add((name, definition))
 
     def announce(self, name: str) -> None:
         """Say that there is a channel, though it may never have a value."""
@@ -246,6 +258,7 @@ class ChannelTree:
         self.announce(name)
         n_bytes = sum(map(len, values)) * 4 if values.dtype == object else values.nbytes
         self._reserve(n_bytes + len(values) * row_bytes(len(self.layout.columns)))
+        self._make_room(name, definition)
         self._rows_for(name, definition, self._tallies[name]).append(values, columns)
         self._ids.append(np.asarray(columns["pulse_id"], np.int64))
 
