@@ -10,6 +10,7 @@
 #include <string>
 #include <vector>
 
+#include <linux/sock_diag.h>
 #include <netinet/in.h>
 #include <netinet/udp.h>
 #include <sys/mman.h>
@@ -105,6 +106,7 @@ public:
             for (int i = 0; i < n; ++i) coalesced |= take_message(buffers, static_cast<std::size_t>(i));
             if (coalesce) batch = coalesced ? kCoalescedBatch : kMaxBatch;
             close_overdue(n < static_cast<int>(batch));
+            if (n <= 0) ask_for_drops();
             if (stopping && n <= 0) {
                 while (!open_.empty()) close(oldest());
                 publish();
@@ -161,8 +163,7 @@ private:
             if (c->cmsg_level == SOL_SOCKET && c->cmsg_type == SO_RXQ_OVFL) {
                 std::uint32_t dropped = 0;
                 std::memcpy(&dropped, CMSG_DATA(c), sizeof dropped);
-                counts_[kKernelDrop] += static_cast<std::uint32_t>(dropped - dropped_);
-                dropped_ = dropped;
+                count_drops(dropped);
             } else if (c->cmsg_level == IPPROTO_UDP && c->cmsg_type == UDP_GRO) {
                 int size = 0;
                 std::memcpy(&size, CMSG_DATA(c), sizeof size);
@@ -181,6 +182,20 @@ private:
             left -= n;
         } while (left > 0);
         return segment < length;
+    }
+
+    // The kernel's own count since the socket was made; it wraps.
+    void count_drops(std::uint32_t dropped) {
+        counts_[kKernelDrop] += static_cast<std::uint32_t>(dropped - dropped_);
+        dropped_ = dropped;
+    }
+
+    // What was dropped behind the last packet comes with no packet.
+    void ask_for_drops() {
+        std::array<std::uint32_t, SK_MEMINFO_VARS> memory{};
+        socklen_t size = sizeof memory;
+        if (getsockopt(fd_, SOL_SOCKET, SO_MEMINFO, memory.data(), &size) == 0 && size == sizeof memory)
+            count_drops(memory[SK_MEMINFO_DROPS]);
     }
 
     Counter take_packet(const std::uint8_t* packet, std::size_t length) {

@@ -36,7 +36,7 @@ def private_directory(path: Path) -> Path:
         )
     if found.st_mode & 0o077:
         raise ConfigError(
-            f"The runtime directory {path} is open to others (mode {stat.S_IMODE(found.st_mode):04o}).",
+            f"The runtime directory {path} is open to others (mode {stat.S_IMODE(found.st_mode):o}).",
             f"Close it: chmod 700 {path}",
         )
     return path

@@ -25,7 +25,7 @@ class PvPoints:
     Attributes
     ----------
     data:
-        (point, *shape); None if no point has a value. Values of different types are turned into a type
+        ``(point, *shape)``; None if no point has a value. Values of different types are turned into a type
         that holds them all, text if one of them is text; shorter ones are filled up with 0 or "".
     shape:
         uint32 (point, dimension): shape that each value came with; 0 where there is none. A scalar among
