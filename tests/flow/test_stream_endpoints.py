@@ -41,7 +41,7 @@ def test_runtime_directory_that_is_a_link_or_a_file_is_refused(tmp_path: Path) -
 @pytest.mark.skipif(os.getuid() != 0, reason="only root can give a directory away")
 def test_runtime_directory_of_another_user_is_refused(tmp_path: Path) -> None:
     os.chown(private_directory(tmp_path / "a"), 12345, 12345)
-    with pytest.raises(ConfigError, match="owner 12345"):
+    with pytest.raises(ConfigError, match="owner uid 12345"):
         private_directory(tmp_path / "a")
 
 
