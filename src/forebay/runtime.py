@@ -31,7 +31,8 @@ def private_directory(path: Path) -> Path:
         ) from error
     if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid():
         raise ConfigError(
-            f"The runtime directory {path} is not a directory of user {os.getuid()} (owner uid {found.st_uid}).",
+            f"The runtime directory {path} is not a directory of user {os.getuid()} "
+            f"(owner uid {found.st_uid}).",
             _OTHER,
         )
     if found.st_mode & 0o077:
