@@ -64,7 +64,7 @@ install = again() { "$$@" || { echo "Once more in 10 s: $$*"; sleep 10; "$$@"; }
 
 .venv/.project: .venv/.pip pyproject.toml CMakeLists.txt $(wildcard native/*)
 	@echo "Building forebay into .venv (a minute or two the first time)"
-	@$(call install,$(BIN)/python) --editable '.[picture]'
+	@$(call install,$(BIN)/python) --editable '.[picture,api]'
 	@touch $@
 
 .venv/.group-%: .venv/.pip pyproject.toml

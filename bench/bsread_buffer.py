@@ -213,8 +213,9 @@ def main() -> None:
                 m = {key: statistics.median(run[key] for run in runs) for key in runs[0]}
                 per_value = m["writer_us"] / (100 if case == "scalars" else 1280 * 1024)
                 spread = [run["writer_us"] for run in runs]
+                lost = max(run["lost"] for run in runs)
                 print(
-                    f"{case:8} {rate:<7} to disk: lost {max(r['lost'] for r in runs):.0f} of {m['asked']:.0f}, "
+                    f"{case:8} {rate:<7} to disk: lost {lost:.0f} of {m['asked']:.0f}, "
                     f"CPU a message: buffer {m['buffer_us']:.0f} us, writer {m['writer_us']:.0f} us "
                     f"[{min(spread):.0f}..{max(spread):.0f}], {per_value:.3g} s a million"
                 )

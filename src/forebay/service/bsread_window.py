@@ -145,8 +145,6 @@ class Window:
             self.counters["late"] += 1
             self._past_since = self._past_since or now
         else:
-            if event.pulse_id == self.last_pulse:
-                self._past_since = self._past_since or now
             insort(self._held, _Held(event.pulse_id, now, event), key=lambda held: held.pulse_id)
             self._held_bytes += nbytes(event)
             self.last_pulse_id, self.last_time_ns = event.pulse_id, event.time_ns
