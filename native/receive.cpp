@@ -91,16 +91,16 @@ public:
         Buffers buffers;
         const int on = 1;
         const bool coalesce = setsockopt(fd_, IPPROTO_UDP, UDP_GRO, &on, sizeof on) == 0;
-        std::size_t batch = kMaxBatch;
+        std::size_t batch = kMaxBatch, used = kMaxBatch;
         for (;;) {
             const bool stopping = stop_.load(std::memory_order_relaxed);
-            for (std::size_t i = 0; i < batch; ++i) buffers.reset(i);
+            for (std::size_t i = 0; i < used; ++i) buffers.reset(i);
             const int n = recvmmsg(fd_, buffers.messages.data(), static_cast<unsigned>(batch),
                                    stopping ? MSG_DONTWAIT : MSG_WAITFORONE, nullptr);
             if (n < 0 && errno != EAGAIN && errno != EWOULDBLOCK && errno != EINTR && errno != ECONNREFUSED)
                 throw std::runtime_error(std::string("recvmmsg: ") + std::strerror(errno));
+            used = static_cast<std::size_t>(std::max(n, 0));
             now_ns_ = clock_ns(CLOCK_MONOTONIC);
-            utc_ns_ = clock_ns(CLOCK_REALTIME);
             const std::size_t finished = counts_[kFrames];
             bool coalesced = false;
             for (int i = 0; i < n; ++i) coalesced |= take_message(buffers, static_cast<std::size_t>(i));
@@ -279,7 +279,7 @@ private:
         claim(record);
         placed();  // no pixel may be seen to change before the owner word
         record.pulse_id = pulse;
-        record.time_ns = utc_ns_;
+        record.time_ns = clock_ns(CLOCK_REALTIME);
         record.n_packets = 0;
         record.epoch = epoch_;
         std::memcpy(Memory::detector_header(record), header, header_bytes_);
@@ -355,7 +355,7 @@ private:
 
     std::vector<OpenFrame> open_;
     std::array<std::uint64_t, kCounters> counts_{};
-    std::uint64_t now_ns_ = 0, utc_ns_ = 0, placed_ns_ = 0;
+    std::uint64_t now_ns_ = 0, placed_ns_ = 0;
     std::uint64_t newest_ = 0, suspect_ = 0, refused_ = 0, opened_ = 0;
     std::uint32_t epoch_ = 0, dropped_ = 0;
     bool started_ = false;
