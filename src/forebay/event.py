@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -79,7 +79,6 @@ class Event:
         return tuple(int(i) for i in np.flatnonzero(self.missing_packets >= self.packets_per_module))
 
 
-@runtime_checkable
 class Lender(Protocol):
     """Arrays that may be looked at where they lie, without a copy."""
 
@@ -95,8 +94,9 @@ class Lender(Protocol):
 @contextmanager
 def lend(event: Event, name: str) -> Iterator[Array]:
     """Lend one array of an event without a copy where its owner can; see `Lender.lend`."""
-    if isinstance(event.arrays, Lender):
-        with event.arrays.lend(name) as array:
+    lender: Callable[[str], AbstractContextManager[Array]] | None = getattr(event.arrays, "lend", None)
+    if lender is not None:  # see `Lender`; asking for the protocol itself is slow
+        with lender(name) as array:
             yield array
     else:
         yield event.arrays[name]
