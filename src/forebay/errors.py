@@ -59,3 +59,23 @@ class StoreError(ForebayError):
 
 class ServiceError(ForebayError):
     """A process that cannot start, stopped by itself or did not answer in time."""
+
+
+class BusError(ForebayError):
+    """The bus cannot be reached, or does not keep its promises."""
+
+
+class NoWorkerError(BusError):
+    """Nobody takes requests or calls of this key."""
+
+
+class NoAnswerError(BusError):
+    """No answer came in time."""
+
+
+class CatalogError(ForebayError):
+    """The catalogue cannot be reached, or does not hold what was asked for."""
+
+
+class StateError(ForebayError):
+    """A command that is not allowed in the present state; the message says which are."""

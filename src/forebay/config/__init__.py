@@ -1,0 +1,26 @@
+"""Configuration: one typed value, read once, checked once."""
+
+from forebay.config.control import ApiConfig, QuotaConfig, WorkersConfig, default_state_dir
+from forebay.config.detector import BuildConfig, DetectorConfig, LiveConfig, RingConfig, StreamConfig
+from forebay.config.epics import EpicsConfig
+from forebay.config.host import Config, default_runtime_dir
+from forebay.config.load import load, parse
+from forebay.config.record import RecordConfig
+
+__all__ = [
+    "ApiConfig",
+    "BuildConfig",
+    "Config",
+    "DetectorConfig",
+    "EpicsConfig",
+    "LiveConfig",
+    "QuotaConfig",
+    "RecordConfig",
+    "RingConfig",
+    "StreamConfig",
+    "WorkersConfig",
+    "default_runtime_dir",
+    "default_state_dir",
+    "load",
+    "parse",
+]

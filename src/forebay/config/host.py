@@ -1,0 +1,66 @@
+"""Configuration of one host: everything that it runs."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Self
+
+from pydantic import Field, model_validator
+
+from forebay.config.base import Model, Name
+from forebay.config.control import ApiConfig, QuotaConfig, WorkersConfig, default_state_dir
+from forebay.config.detector import DetectorConfig
+from forebay.config.epics import EpicsConfig
+from forebay.config.record import RecordConfig
+
+
+def default_runtime_dir() -> Path:
+    """Return the directory for sockets: ``FOREBAY_RUNTIME_DIR``, else one of this user's own."""
+    if named := os.environ.get("FOREBAY_RUNTIME_DIR"):
+        return Path(named)
+    if base := os.environ.get("XDG_RUNTIME_DIR"):
+        return Path(base) / "forebay"
+    return Path("/tmp") / f"forebay-{os.getuid()}"  # noqa: S108 - made 0700 and its owner checked
+
+
+class Config(Model):
+    """Everything that one host runs."""
+
+    detectors: dict[Name, DetectorConfig] = Field(
+        default_factory=dict, description="Detectors that this host receives, by name."
+    )
+    epics: dict[Name, EpicsConfig] = Field(
+        default_factory=dict, description="Process variables that this host buffers, by name of the buffer."
+    )
+    record: RecordConfig = Field(RecordConfig(), description="Where files go.")
+    bus: str = Field(
+        "embedded",
+        pattern=r"^(embedded|amqps?://.+)$",
+        description="How requests travel: embedded (this host), or amqp://user:password@host/vhost.",
+    )
+    catalog: str = Field(
+        "sqlite",
+        pattern=r"^(sqlite|postgresql://.+)$",
+        description="Where runs are booked: sqlite (below state_dir), or postgresql://user:password@host/name.",
+    )
+    workers: WorkersConfig = Field(WorkersConfig(), description="How many jobs are carried out at once.")
+    quotas: QuotaConfig = Field(QuotaConfig(), description="What one request may ask for.")
+    api: ApiConfig | None = Field(None, description="The REST interface, if there is to be one.")
+    state_dir: Path = Field(
+        default_factory=default_state_dir, description="Durable state: bus journal, catalogue, tokens."
+    )
+    runtime_dir: Path = Field(default_factory=default_runtime_dir, description="Sockets between processes.")
+
+    @model_validator(mode="after")
+    def _ports_differ(self) -> Self:
+        owner: dict[tuple[str, int], str] = {}
+        for name, detector in self.detectors.items():
+            for i_module in range(detector.n_modules):
+                key = (str(detector.address), detector.start_udp_port + i_module)
+                if key in owner:
+                    raise ValueError(
+                        f"detectors {owner[key]} and {name} both use UDP port {key[1]} of {key[0]}"
+                    )
+                owner[key] = name
+        return self
