@@ -45,7 +45,7 @@ class Config(Model):
         description="Where runs are booked: sqlite (below state_dir), or postgresql://user:password@host/name.",
     )
     workers: WorkersConfig = Field(WorkersConfig(), description="How many jobs are carried out at once.")
-    quotas: QuotaConfig = Field(QuotaConfig(), description="What one request may ask for.")
+    quotas: QuotaConfig = Field(QuotaConfig(), description="What one request may ask for, and how many may wait.")
     api: ApiConfig | None = Field(None, description="The REST interface, if there is to be one.")
     state_dir: Path = Field(
         default_factory=default_state_dir, description="Durable state: bus journal, catalogue, tokens."
