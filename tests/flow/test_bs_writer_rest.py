@@ -13,6 +13,8 @@ from forebay.front.bsread.rest import MANDATORY, MAX_BODY_BYTES, writer_app
 from forebay.ring.memory import MemoryRing
 from forebay.service.bsread_writer import Writer
 from forebay.sim.bsread import BsreadOptions, BsreadSimulator
+from forebay.store.channel_manifest import from_json
+from forebay.store.check import check_file
 from forebay.wire.bsread import HeaderCache, decode
 
 pytestmark = pytest.mark.flow
@@ -49,8 +51,11 @@ class Stand:
         assert self.writer.ended.wait(20)
 
     def until_seen(self, pulse_id):
+        self.until(lambda statistics: statistics["last_pulse_id"] == pulse_id)
+
+    def until(self, condition):
         for _ in range(4000):
-            if self.client.get("/statistics").json()["statistics"]["last_pulse_id"] == pulse_id:
+            if condition(self.client.get("/statistics").json()["statistics"]):
                 return
             threading.Event().wait(0.005)
         raise AssertionError("not seen")
@@ -69,6 +74,11 @@ def pulses_of(path):
         assert file["data/ABCD/data"][:].ravel().tolist() == [10.0 * p for p in ids]
         assert file["data/XYZW/data"].asstr()[:].ravel().tolist() == [f"hello {p}" for p in ids]
         return ids
+
+
+def manifest_of(path):
+    with h5py.File(path) as file:
+        return from_json(file["general/manifest"][()])
 
 
 def test_a_range_partly_past(stand):
@@ -101,6 +111,34 @@ def test_trimming_of_what_had_come(stand):
     stand.put("/stop_pulse_id/60")
     stand.until_ended()
     assert pulses_of(stand.file) == list(range(61))
+
+
+def test_a_stop_long_after_its_pulse_trims_what_was_written(stand):
+    stand.put("/start_pulse_id/10")
+    stand.come(10, 1999)
+    stand.until(lambda statistics: statistics["counters"]["received"] > 1500)
+    stand.put("/stop_pulse_id/160")
+    stand.until_ended()
+    assert pulses_of(stand.file) == list(range(10, 161))
+    report = check_file(stand.file)
+    assert report.is_good, report.problems
+    assert not report.problems
+    manifest = manifest_of(stand.file)
+    assert manifest.requested.pulses == "10..160"
+    assert manifest.counters.end.recorder["cut"] > 1000
+
+
+def test_the_manifest_names_the_range_that_became_known_after_the_start(stand):
+    stand.put("/start_pulse_id/5")
+    stand.come(8, 20)
+    stand.until_seen(20)
+    stand.put("/stop_pulse_id/30")
+    stand.come(21, 29)
+    stand.come(31, 31)
+    stand.until_ended()
+    manifest = manifest_of(stand.file)
+    assert manifest.requested.pulses == "5..30"
+    assert manifest.sources["tcp://h:1"].missing.ranges == ["5..7", "30..30"]
 
 
 @pytest.mark.parametrize("body", [{}, {"content": b""}, {"json": {}}])

@@ -85,14 +85,17 @@ def test_a_stop_before_what_has_come_trims():
     assert stage.window.last_pulse_id == 42
 
 
-def test_a_stop_long_after_is_named_as_too_late():
+def test_after_a_stop_long_after_nothing_more_is_passed_on():
     stage = Stage()
     for p in range(HOLD_EVENTS + 200):
         stage.come(p, wait=0.01)
+    n_before = len(stage.got)
     stage.window.set_last_pulse(50)
-    stage.end()
-    assert stage.got[-1] > 50
-    assert stage.window.counters["too_late"] == stage.got[-1] - 50
+    assert stage.window.last_pulse_id == 50
+    stage.come(HOLD_EVENTS + 200)
+    assert len(stage.end()) == n_before
+    assert stage.window.reason == "last pulse"
+    assert stage.window.last_pulse_id == 50
 
 
 def test_without_a_last_pulse_few_are_held_back():

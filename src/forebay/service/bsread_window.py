@@ -54,7 +54,8 @@ class Window:
         Of the newest event within the window; -1 and None before the first.
     counters:
         ``early`` and ``late`` events lie outside; ``trimmed`` of the late ones had come before the end
-        was known; ``too_late`` were passed on already when a stop named a pulse before them.
+        was known. Those that were passed on before a stop named a pulse before them are not counted:
+        whoever has them may ask for `last_pulse`.
     """
 
     def __init__(
@@ -72,7 +73,7 @@ class Window:
         self.last_ns: int | None = None
         self.last_pulse_id = -1
         self.last_time_ns: int | None = None
-        self.counters = dict.fromkeys(("early", "late", "trimmed", "too_late"), 0)
+        self.counters = dict.fromkeys(("early", "late", "trimmed"), 0)
         self._source = source
         self._idle_s = idle_s
         self._clock = clock
@@ -97,8 +98,7 @@ class Window:
             self.last_pulse = last_pulse
             self._past_since = None
             self._heard = self._clock()
-            if self._passed_on > last_pulse:
-                self.counters["too_late"] = self._passed_on - last_pulse
+            self.last_pulse_id = min(self.last_pulse_id, last_pulse)
 
     def stop_now(self, now_ns: int) -> None:
         """End with messages of this time."""

@@ -86,8 +86,15 @@ class Sink(Protocol):
         """See `forebay.ports.Sink.write`."""
         ...
 
-    def conclude(self, reason: str, counters: Counters | None = None) -> None:
-        """Say why the recording ends."""
+    def conclude(
+        self,
+        reason: str,
+        counters: Counters | None = None,
+        *,
+        requested: Request | None = None,
+        last_pulse: int | None = None,
+    ) -> None:
+        """Say why the recording ends, and what it was to hold in the end."""
         ...
 
     def close(self) -> None:
@@ -178,8 +185,6 @@ class Writer:
         with self._lock:
             if self._window is not None and self._is_writing():
                 self._window.set_last_pulse(last_pulse)
-                if self._window.counters["too_late"]:
-                    say("the stop came late: later pulses are in the file", logging.WARNING, stop=last_pulse)
             self._last_pulse = last_pulse
             say("last pulse set", pulse_id=last_pulse)
 
@@ -245,7 +250,8 @@ class Writer:
                 window.close()
                 counts = getattr(source, "counters", {})
                 counters = Counters(receiver={"stream": dict(counts)}, builder=dict(window.counters))
-                file.conclude(window.reason, counters)
+                requested = _request(window.first_pulse, window.last_pulse)
+                file.conclude(window.reason, counters, requested=requested, last_pulse=window.last_pulse)
                 file.close()
         except ForebayError as error:
             self.reason = str(error)
@@ -273,13 +279,11 @@ class Writer:
         return self._thread is not None and self._thread.is_alive()
 
     def _recording(self, first: int | None) -> ChannelRecording:
-        last = self._last_pulse
-        pulses = None if first is None or last is None else f"{first}..{last}"
         given = self._parameters
         return ChannelRecording(
             source=self._arguments.stream_address,
             general={key: str(given.get(f"general/{key}", "not given")) for key in _GENERAL},
-            requested=Request(pulses=pulses),
+            requested=_request(first, self._last_pulse),
         )
 
 
@@ -292,11 +296,22 @@ class _Nowhere:
     def write(self, events: Sequence[Event]) -> None:
         self.counters["received"] += len(events)
 
-    def conclude(self, reason: str, counters: Counters | None = None) -> None:
+    def conclude(
+        self,
+        reason: str,
+        counters: Counters | None = None,
+        *,
+        requested: Request | None = None,
+        last_pulse: int | None = None,
+    ) -> None:
         """Nothing to write it to."""
 
     def close(self) -> None:
         """Nothing to close."""
+
+
+def _request(first: int | None, last: int | None) -> Request:
+    return Request(pulses=None if first is None or last is None else f"{first}..{last}")
 
 
 def _make_folder(path: Path | None) -> None:

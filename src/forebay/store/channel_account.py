@@ -28,12 +28,15 @@ class Tally:
     ----------
     missing:
         Pulse ids at which a value was due that has no row.
+    first_pulse:
+        Of the messages that announce it; -1 if it was asked for before any came.
     rows:
         Its groups, in the order of their making.
     """
 
-    def __init__(self, missing: NDArray[np.int64]) -> None:
+    def __init__(self, missing: NDArray[np.int64], first_pulse: int = -1) -> None:
         self.missing = [missing]
+        self.first_pulse = first_pulse
         self.refused = 0
         self.reason = ""
         self.rows: list[ChannelRows] = []
@@ -42,6 +45,15 @@ class Tally:
         """Count values that came but cannot be stored; the first reason is kept."""
         self.refused += n
         self.reason = self.reason or reason
+
+    def cut(self, last_pulse: int) -> list[ChannelRows]:
+        """Leave out what lies behind a pulse; return the groups that are empty then."""
+        self.missing = [ids[ids <= last_pulse] for ids in self.missing]
+        for rows in self.rows:
+            rows.cut(last_pulse)
+        empty = [rows for rows in self.rows if not rows.n]
+        self.rows = [rows for rows in self.rows if rows.n]
+        return empty
 
     def account(self, step: int) -> ChannelAccount:
         """Return the account; `step` is the distance of neighbouring pulses."""

@@ -73,6 +73,8 @@ class ChannelFile:
         self._was_raised = False
         self._is_closed = False
         self._reason, self._failed = "stopped", ""
+        self._last_pulse: int | None = None
+        self._cut = 0
         self._counters = m.Counters()
         self.manifest: ChannelManifest | None = None
 
@@ -137,10 +139,28 @@ class ChannelFile:
                 self._numbers.popitem(last=False)
         return number
 
-    def conclude(self, reason: str, counters: m.Counters | None = None) -> None:
-        """Say why the recording ends and what was counted before it; `close` writes it down."""
+    def conclude(
+        self,
+        reason: str,
+        counters: m.Counters | None = None,
+        *,
+        requested: m.Request | None = None,
+        last_pulse: int | None = None,
+    ) -> None:
+        """Say why the recording ends and what was counted before it; `close` writes it down.
+
+        Parameters
+        ----------
+        requested:
+            What was asked for in the end, where that became known after the start.
+        last_pulse:
+            What was written behind it is left out, and counted as cut.
+        """
         self._reason = reason
         self._counters = counters or m.Counters()
+        if requested is not None:
+            self._tree.recording = msgspec.structs.replace(self._tree.recording, requested=requested)
+        self._last_pulse = last_pulse
 
     def close(self) -> None:
         """Write all that was taken and put the file in its place; may be called twice.
@@ -154,8 +174,10 @@ class ChannelFile:
         if self._is_closed:
             return
         self._is_closed = True
-        counters = msgspec.structs.replace(self._counters, recorder=self.counters)
         try:
+            if self._last_pulse is not None:
+                self._leave_out(self._last_pulse)
+            counters = msgspec.structs.replace(self._counters, recorder=self.counters)
             self.manifest = self._tree.finish(
                 counters, "recorder", self._failed or self._reason, self._seen, self._not_written
             )
@@ -167,6 +189,14 @@ class ChannelFile:
         if self._failure is not None and not self._was_raised:
             raise self._failure
 
+    def _leave_out(self, last_pulse: int) -> None:
+        n = self._tree.n
+        self._tree.cut(last_pulse)
+        self._cut = n - self._tree.n
+        if self._seen is not None:
+            first, last = self._seen
+            self._seen = None if first > last_pulse else (first, min(last, last_pulse))
+
     def _let_go(self) -> None:
         try:
             self._tree.close()
@@ -177,12 +207,13 @@ class ChannelFile:
 
     @property
     def counters(self) -> dict[str, int]:
-        """``received`` = ``written`` + ``repeated`` + ``not_written``."""
+        """``received`` = ``written`` + ``repeated`` + ``not_written`` + ``cut``."""
         return {
             "received": self._received,
             "written": self._tree.n,
             "repeated": self._repeated,
             "not_written": len(self._not_written),
+            "cut": self._cut,
         }
 
 

@@ -70,7 +70,8 @@ class ChannelManifest(m.Manifest, frozen=True, kw_only=True):
     """What a file of channels says of itself.
 
     ``sources`` holds one account, of the messages of the stream; the recorder's counters are
-    ``received`` = ``written`` + ``repeated`` + ``not_written``.
+    ``received`` = ``written`` + ``repeated`` + ``not_written`` + ``cut`` (behind a last pulse that was named
+    after they had come).
     """
 
     layout: str

@@ -82,6 +82,13 @@ class ChannelRows:
             dataset[self.n : end] = columns[column.name].reshape(-1, *dataset.shape[1:])
         self.n = end
 
+    def cut(self, last_pulse: int) -> None:
+        """Leave out the rows behind a pulse; nothing may be appended afterwards."""
+        ids = self._columns["pulse_id"][...].reshape(-1)
+        self.n = int(np.searchsorted(ids, last_pulse, "right"))
+        for dataset in (self.data, *self._columns.values()):
+            dataset.resize(self.n, axis=0)
+
     def trim(self) -> None:
         """Leave out images that have no columns, and rows that were made ahead of need."""
         if self.definition.kind == "image":

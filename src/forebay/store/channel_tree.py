@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from forebay.errors import WireError
 from forebay.event import Array
+from forebay.pulse import MAX_PULSE_ID
 from forebay.store import manifest as m
 from forebay.store.channel_account import Tally, build_manifest
 from forebay.store.channel_block import Entry, Piece, Plan, checksum_of, image_chunk, pieces_of, plan_of
@@ -148,7 +149,9 @@ class ChannelTree:
             self.flush()
 
     def flush(self) -> None:
-        """Write the rows of all messages that wait for it; if that fails once, `finish` fails too."""
+        """Write the rows of all messages that wait for it; if that fails once, it fails ever after."""
+        if self._failure is not None:
+            raise self._failure
         messages, self._pending, self._pending_bytes = self._pending, [], 0
         if not messages:
             return
@@ -165,9 +168,11 @@ class ChannelTree:
         for i, message in enumerate(messages):
             plan = self._plan(message.header)
             groups.setdefault(id(plan), (plan, []))[1].append(i)
-        for plan, _ in groups.values():
+        for plan, members in groups.values():
+            first_pulse = min(messages[i].pulse_id for i in members)
             for entry in plan.entries:
-                self._tally(entry)
+                tally = self._tally(entry)
+                tally.first_pulse = min(tally.first_pulse, first_pulse)
         found: dict[ChannelRows, list[Piece]] = {}
         for plan, members in groups.values():
             order = np.array(members, np.int64)
@@ -225,7 +230,7 @@ class ChannelTree:
         tally = self._tallies.get(entry.channel.name)
         if tally is None:
             ids = _NO_IDS if self.layout.is_event_driven or not self._ids else np.concatenate(self._ids)
-            tally = self._tallies[entry.channel.name] = Tally(ids[entry.due(ids)])
+            tally = self._tallies[entry.channel.name] = Tally(ids[entry.due(ids)], MAX_PULSE_ID)
         return tally
 
     def _rows_of(self, entry: Entry) -> ChannelRows:
@@ -274,6 +279,24 @@ class ChannelTree:
         self._room.take(self._file_bytes + self._standing + self._since + n_bytes)
         self._since += n_bytes
 
+    def cut(self, last_pulse: int) -> None:
+        """Leave out the messages behind a pulse as if they had not come; `finish` must follow.
+
+        Counts of values that were refused stay as they are.
+        """
+        self._pending = [one for one in self._pending if one.pulse_id <= last_pulse]
+        self.flush()
+        self._ids = [ids[ids <= last_pulse] for ids in self._ids]
+        self.n = sum(map(len, self._ids))
+        for name, tally in [*self._tallies.items()]:
+            for rows in tally.cut(last_pulse):
+                group = rows.path.rpartition("/")[2]
+                del self._root[group]
+                self._taken.discard(group)
+                self._rows.pop((name, rows.definition))
+            if tally.first_pulse > last_pulse:
+                del self._tallies[name]
+
     def finish(
         self,
         counters: m.Counters,
@@ -283,8 +306,6 @@ class ChannelTree:
         not_written: Sequence[int] = (),
     ) -> ChannelManifest:
         """Write everything else, close the file and return its manifest; see `build_manifest`."""
-        if self._failure is not None:
-            raise self._failure
         self.flush()
         for rows in self._rows.values():
             rows.trim()

@@ -208,7 +208,7 @@ def _check_counters(channels: Channels) -> Found:
     if channels.manifest is None or channels.manifest.closed_by != "recorder":
         return
     counts = channels.manifest.counters.end.recorder
-    added = sum(counts.get(name, 0) for name in ("written", "repeated", "not_written"))
+    added = sum(counts.get(name, 0) for name in ("written", "repeated", "not_written", "cut"))
     if counts.get("received") != added:
         yield "problem", None, f"Counters of the recorder: received is {counts.get('received')}, not {added}."
     if repeated := counts.get("repeated"):
