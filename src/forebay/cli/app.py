@@ -10,6 +10,8 @@ import typer
 
 from forebay.cli import tools
 from forebay.cli.bs import bs_app
+from forebay.cli.config import config_app
+from forebay.cli.epics import epics_app
 from forebay.errors import ForebayError
 
 app = typer.Typer(
@@ -19,9 +21,10 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-app.add_typer(tools.config_app, name="config")
+app.add_typer(config_app, name="config")
 app.add_typer(tools.sim_app, name="sim")
 app.add_typer(bs_app, name="bs")
+app.add_typer(epics_app, name="epics")
 app.command()(tools.dump)
 app.command()(tools.replay)
 

@@ -1,34 +1,14 @@
-"""Commands beside the data path: configuration, simulators, raw packets."""
+"""Commands beside the data path: simulators, raw packets."""
 
 from __future__ import annotations
 
-import json as json_text
 from ipaddress import IPv4Address
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-config_app = typer.Typer(help="Look at configurations.", no_args_is_help=True)
 sim_app = typer.Typer(help="Detectors that are not there.", no_args_is_help=True)
-
-
-@config_app.command("check")
-def check_config(path: Annotated[Path, typer.Argument(help="Configuration file (YAML).")]) -> None:
-    """Read a configuration and print it with all its defaults; every mistake is named."""
-    import yaml
-
-    from forebay.config import load
-
-    print(yaml.safe_dump(load(path).model_dump(mode="json"), sort_keys=False), end="")
-
-
-@config_app.command("schema")
-def schema() -> None:
-    """Print the JSON schema of the configuration, for editors."""
-    from forebay.config import Config
-
-    print(json_text.dumps(Config.model_json_schema(), indent=2))
 
 
 @sim_app.command("detector")

@@ -1,10 +1,11 @@
 """Configuration: one typed value, read once, checked once."""
 
+from forebay.config.base import masked
 from forebay.config.control import ApiConfig, QuotaConfig, WorkersConfig, default_state_dir
 from forebay.config.detector import BuildConfig, DetectorConfig, LiveConfig, RingConfig, StreamConfig
 from forebay.config.epics import EpicsConfig
 from forebay.config.host import Config, default_runtime_dir
-from forebay.config.load import load, parse
+from forebay.config.load import Reading, load, parse, read
 from forebay.config.record import RecordConfig
 
 __all__ = [
@@ -15,6 +16,7 @@ __all__ = [
     "EpicsConfig",
     "LiveConfig",
     "QuotaConfig",
+    "Reading",
     "RecordConfig",
     "RingConfig",
     "StreamConfig",
@@ -22,5 +24,7 @@ __all__ = [
     "default_runtime_dir",
     "default_state_dir",
     "load",
+    "masked",
     "parse",
+    "read",
 ]

@@ -2,17 +2,41 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+import re
+from collections.abc import Iterator
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, PlainSerializer
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")]
 """Names of detectors and streams: they become file names, dataset names and socket names."""
 
 Port = Annotated[int, Field(ge=1, le=65535)]
 
+_USER_INFO = re.compile(r":(?!//)\S*@")
+_PARAMETER = re.compile(r"(password=)[^&\s]*", re.IGNORECASE)
+
+
+def masked(text: str) -> str:
+    """Return a text with every password of a URL in it replaced by ``***``.
+
+    Also where the URL is not a right one: whatever stands between a colon and an ``@`` is taken for one.
+    """
+    return _PARAMETER.sub(r"\1***", _USER_INFO.sub(":***@", text))
+
+
+SecretUrl = Annotated[str, PlainSerializer(masked, when_used="json")]
+"""A URL that may hold a password: whoever uses it has it whole, but JSON and ``repr`` are masked."""
+
 
 class Model(BaseModel):
-    """Base of every configuration value: unknown keys are errors, values never change."""
+    """Base of every configuration value: unknown keys are errors, values never change.
+
+    ``repr`` and ``model_dump(mode="json")`` never show a password.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+    def __repr_args__(self) -> Iterator[tuple[str | None, Any]]:
+        for name, value in super().__repr_args__():
+            yield name, masked(value) if isinstance(value, str) else value

@@ -8,7 +8,7 @@ from typing import Self
 
 from pydantic import Field, model_validator
 
-from forebay.config.base import Model, Name
+from forebay.config.base import Model, Name, SecretUrl
 from forebay.config.control import ApiConfig, QuotaConfig, WorkersConfig, default_state_dir
 from forebay.config.detector import DetectorConfig
 from forebay.config.epics import EpicsConfig
@@ -34,18 +34,20 @@ class Config(Model):
         default_factory=dict, description="Process variables that this host buffers, by name of the buffer."
     )
     record: RecordConfig = Field(RecordConfig(), description="Where files go.")
-    bus: str = Field(
+    bus: SecretUrl = Field(
         "embedded",
         pattern=r"^(embedded|amqps?://.+)$",
         description="How requests travel: embedded (this host), or amqp://user:password@host/vhost.",
     )
-    catalog: str = Field(
+    catalog: SecretUrl = Field(
         "sqlite",
         pattern=r"^(sqlite|postgresql://.+)$",
         description="Where runs are booked: sqlite (below state_dir), or postgresql://user:password@host/name.",
     )
     workers: WorkersConfig = Field(WorkersConfig(), description="How many jobs are carried out at once.")
-    quotas: QuotaConfig = Field(QuotaConfig(), description="What one request may ask for, and how many may wait.")
+    quotas: QuotaConfig = Field(
+        QuotaConfig(), description="What one request may ask for, and how many may wait."
+    )
     api: ApiConfig | None = Field(None, description="The REST interface, if there is to be one.")
     state_dir: Path = Field(
         default_factory=default_state_dir, description="Durable state: bus journal, catalogue, tokens."

@@ -2,19 +2,45 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
+from typing import Any
 
-import yaml
 from pydantic import ValidationError
 
-from forebay.config.base import Model
+from forebay.config.base import masked
+from forebay.config.document import Document, Place
+from forebay.config.environment import overlay
 from forebay.config.host import Config
+from forebay.config.keys import anchored, keys_at
 from forebay.errors import ConfigError
 
 
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """A configuration, and where each of its values comes from."""
+
+    config: Config
+    path: Path
+    document: Document
+    variables: Mapping[Place, str]
+
+    def origin(self, place: Place) -> str:
+        """Return ``FILE:LINE``, the name of an environment variable, or ``default``."""
+        for length in range(len(place), 0, -1):
+            if variable := self.variables.get(place[:length]):
+                return variable
+        line = self.document.line_of(place)
+        return "default" if line is None else f"{self.path}:{line}"
+
+
 def load(path: Path) -> Config:
-    """Read a YAML configuration.
+    """Read a configuration file, with the values of the environment in the place of its own.
+
+    Relative paths are below the directory of the file, wherever they were given.
 
     Raises
     ------
@@ -22,6 +48,11 @@ def load(path: Path) -> Config:
         If the file cannot be read, is not YAML, or a key or value is not allowed; every wrong key is
         named with its value and what is allowed.
     """
+    return read(path).config
+
+
+def read(path: Path, environment: Mapping[str, str] | None = None) -> Reading:
+    """Read a configuration as `load`, and keep where each value comes from."""
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
@@ -29,34 +60,40 @@ def load(path: Path) -> Config:
         raise ConfigError(
             f"Cannot read the configuration {path}: {reason}.", "Name the YAML file that describes this host."
         ) from error
-    try:
-        value = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{path} is not valid YAML: {_say_where(error)}.") from error
-    return parse(value if value is not None else {}, str(path))
+    document = Document(text, str(path))
+    value, variables = overlay(document.value, os.environ if environment is None else environment)
+
+    def whence(place: Place) -> str:
+        if variable := next((name for at, name in variables.items() if place[: len(at)] == at), ""):
+            return f"variable {variable}: "
+        line = document.line_of(place) or document.line_of(place[:-1])
+        return f"line {line}: " if place and line else ""
+
+    config = anchored(_validate(value, str(path), whence), path.absolute().parent)
+    return Reading(config, path, document, variables)
 
 
 def parse(value: object, origin: str) -> Config:
-    """Check a configuration that was read from `origin`; `ConfigError` as in `load`."""
+    """Check a configuration that was read from `origin`; `ConfigError` as in `load`.
+
+    Neither the environment nor the directory of a file plays a part.
+    """
+    return _validate(value, origin, lambda _place: "")
+
+
+def _validate(value: object, origin: str, whence: Callable[[Place], str]) -> Config:
     try:
         return Config.model_validate(value)
     except ValidationError as error:
-        raise ConfigError(f"{origin}: " + "; ".join(_say(e) for e in error.errors()) + ".") from error
+        problems = [f"{whence(problem['loc'])}{_say(dict(problem))}" for problem in error.errors()]
+        raise ConfigError(masked(f"{origin}: " + "; ".join(problems) + ".")) from error
 
 
-def _say_where(error: yaml.YAMLError) -> str:
-    """Return what the parser says, in one line."""
-    if isinstance(error, yaml.MarkedYAMLError) and (mark := error.problem_mark) is not None:
-        return f"line {mark.line + 1}, column {mark.column + 1}: {error.problem}"
-    return " ".join(str(error).split())
-
-
-def _say(problem: object) -> str:
-    assert isinstance(problem, dict)
+def _say(problem: dict[str, Any]) -> str:
     where = ".".join(str(part) for part in problem["loc"]) or "the file"
     if problem["type"] == "extra_forbidden":
-        known = {name for model in Model.__subclasses__() for name in model.model_fields}
-        near = get_close_matches(str(problem["loc"][-1]), known, n=1)
+        *above, last = problem["loc"]
+        near = get_close_matches(str(last), keys_at(Config, tuple(above)), n=1)
         return f"{where} is not a known key" + (f" (is {near[0]} meant?)" if near else "")
     found = "" if isinstance(problem["input"], dict) else f" (found {problem['input']!r})"
     return f"{where}: {problem['msg'].removeprefix('Value error, ')}{found}"
