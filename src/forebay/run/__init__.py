@@ -1,0 +1,1 @@
+"""Control: states of a run, jobs, the bus between processes, and the operator who commands everything."""
