@@ -40,6 +40,11 @@ def change(path, do):
     return found(path)
 
 
+def unless_event_driven(path, check):
+    """Return a problem; but values that come as they change have rows beside the range, in any order."""
+    return [] if LAYOUTS[check_file(path).layout].is_event_driven else [(check, "problem")]
+
+
 def test_layout_is_recognised(good):
     report = check_file(good)
     assert report.layout in LAYOUTS
@@ -51,14 +56,14 @@ def test_pulse_order(good):
         ids = group(file, "A")["pulse_id"]
         ids[3:5] = ids[3:5][::-1]
 
-    assert change(good, swap) == [("pulse-order", "problem")]
+    assert change(good, swap) == unless_event_driven(good, "pulse-order")
 
 
 def test_pulse_range(good):
     def leave(file):
         group(file, "A")["pulse_id"][9] = 10
 
-    assert change(good, leave) == [("pulse-range", "problem")]
+    assert change(good, leave) == unless_event_driven(good, "pulse-range")
 
 
 def test_rows_and_manifest(good):
