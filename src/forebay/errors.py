@@ -79,3 +79,11 @@ class CatalogError(ForebayError):
 
 class StateError(ForebayError):
     """A command that is not allowed in the present state; the message says which are."""
+
+
+class AccessError(ForebayError):
+    """Somebody asked for what they may not do."""
+
+
+class TokenError(AccessError):
+    """A request without a token, or with one that is unknown or has expired."""
