@@ -12,6 +12,7 @@ from forebay.cli import tools
 from forebay.cli.bs import bs_app
 from forebay.cli.config import config_app
 from forebay.cli.epics import epics_app
+from forebay.cli.token import token_app
 from forebay.errors import ForebayError
 
 app = typer.Typer(
@@ -25,6 +26,7 @@ app.add_typer(config_app, name="config")
 app.add_typer(tools.sim_app, name="sim")
 app.add_typer(bs_app, name="bs")
 app.add_typer(epics_app, name="epics")
+app.add_typer(token_app, name="token")
 app.command()(tools.dump)
 app.command()(tools.replay)
 
