@@ -37,12 +37,15 @@ class Request(msgspec.Struct, frozen=True):
         Duration.
     pulse_step:
         Distance of neighbouring pulse ids; used where `pulses` does not say it.
+    job:
+        Id of the job that asked; empty where no job did.
     """
 
     pulses: str | None = None
     images: int | None = None
     seconds: float | None = None
     pulse_step: int = 1
+    job: str = ""
 
     @property
     def range(self) -> PulseRange | None:

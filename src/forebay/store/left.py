@@ -1,0 +1,43 @@
+"""What a recorder that died left behind, and which job it was working for."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import h5py
+
+from forebay.errors import StoreError
+from forebay.store.journal import HeadlessError, read_journal
+from forebay.store.manifest import Manifest, from_json
+from forebay.store.paths import explain, journal_of, part_of
+
+
+def manifest_of(path: Path) -> Manifest:
+    """Return what a file of images says of itself; `StoreError` if it cannot be read or says nothing."""
+    try:
+        with h5py.File(path, "r") as file:
+            note = file.get("entry/manifest/data")
+            text = note[()] if isinstance(note, h5py.Dataset) else None
+    except (OSError, RuntimeError) as error:
+        raise explain(error, f"Cannot read {path}") from error
+    if not isinstance(text, bytes | str):
+        raise StoreError(f"The file {path} has no manifest.")
+    return from_json(text)
+
+
+def job_of_part(final: Path) -> str | None:
+    """Return the job for which the part of `final` was written; None if there is no part that says so.
+
+    A journal without its first record is nobody's: nothing was written behind it.
+    """
+    try:
+        return read_journal(journal_of(part_of(final))).recording.requested.job
+    except (FileNotFoundError, HeadlessError):
+        return None
+
+
+def throw_away(final: Path) -> None:
+    """Remove the part of `final` and its journal, the part first: a journal alone is never taken for a file."""
+    part = part_of(final)
+    part.unlink(missing_ok=True)
+    journal_of(part).unlink(missing_ok=True)
