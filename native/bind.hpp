@@ -57,5 +57,6 @@ private:
 void bind_slots(nanobind::module_& m);
 void bind_receive(nanobind::module_& m);
 void bind_send(nanobind::module_& m);
+void bind_batch(nanobind::module_& m);
 
 }  // namespace forebay

@@ -211,4 +211,5 @@ NB_MODULE(_native, m) {
     forebay::bind_slots(m);
     forebay::bind_receive(m);
     forebay::bind_send(m);
+    forebay::bind_batch(m);
 }

@@ -156,3 +156,23 @@ def send_datagrams(fd: int, datagrams: NDArray[np.uint8], segment: bool) -> int:
     RuntimeError
         If the socket fails.
     """
+
+def receive_datagrams(
+    fd: int, rows: NDArray[np.uint8], sizes: NDArray[np.uint32], senders: NDArray[np.uint8]
+) -> int:
+    """Take the datagrams that wait in a UDP socket, without waiting; return how many there were.
+
+    Parameters
+    ----------
+    rows:
+        (datagram, byte): receives one datagram a row; what is longer than a row is cut.
+    sizes:
+        (datagram,): receives the length of each datagram as it was sent.
+    senders:
+        (datagram, 16): receives the sender's IPv6 address; one of IPv4 as ``::ffff:a.b.c.d``.
+
+    Raises
+    ------
+    RuntimeError
+        If the socket fails.
+    """
