@@ -14,7 +14,7 @@ from typing import Final
 from forebay.config import Config
 from forebay.errors import RangeError
 from forebay.pulse import PulseRange
-from forebay.ring.pv_reader import PvReader, retrieve_pvs
+from forebay.ring.pv_reader import AFTER_S, PvReader, retrieve_pvs
 from forebay.service.epics import COLLECT_S, epics_config
 from forebay.store.channel_manifest import ChannelRecording
 from forebay.store.channel_points import write_points
@@ -126,7 +126,8 @@ def _await(
     while time.time() < written_s:
         if time.monotonic() >= deadline or stop.wait(_POLL_S):
             raise RangeError(f"{_iso(last_ns)} has not passed yet.", "Ask again later, or wait longer.")
-    return reader.pulse_map_of_time(first_ns - REACH_NS, last_ns), first_ns
+    after_ns = last_ns + int(AFTER_S * 1e9)  # pulses are found by when they were written
+    return reader.pulse_map_of_time(first_ns - REACH_NS, after_ns), first_ns
 
 
 def _check_held(reader: PvReader, name: str, asked: PulseRange | tuple[int, int], first_ns: int) -> None:
