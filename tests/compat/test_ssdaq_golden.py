@@ -1,0 +1,73 @@
+"""Bytes of SSDAQ and of the camera: our codecs against those that the original made."""
+
+import gzip
+import struct
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from forebay.wire import ssreadout, target, trigger
+
+pytestmark = pytest.mark.compat
+
+VECTORS = Path(__file__).parents[1] / "vectors" / "ssdaq"
+T0 = 1_700_000_000_000_000_000
+
+
+def messages():
+    data = gzip.decompress((VECTORS / "zmq/golden_A_zmq.bin.gz").read_bytes())
+    found = []
+    while data:
+        (n,) = struct.unpack_from("<I", data)
+        found.append(data[4 : 4 + n])
+        data = data[4 + n :]
+    return found
+
+
+@pytest.mark.parametrize("module", [0, 31])
+def test_blocks_of_the_pattern(module):
+    data = (VECTORS / f"udp/pattern_mod{module:02}_cycle0.bin").read_bytes()
+    blocks = target.decode(data)
+    r = np.arange(10)
+    expected = (64 * module + np.arange(64) + 3 * r[:, None]) & 0xFFFF
+    assert (target.counts(blocks) == expected).all()
+    assert (blocks["time_ns"] == T0 + r * 30_000_000).all()
+    assert (blocks["aux_time_ns"] == blocks["time_ns"] + 1000 * (module + 1)).all()
+    again = target.encode(blocks["time_ns"], blocks["aux_time_ns"], expected.astype(np.uint16))
+    assert again.tobytes() == data
+
+
+def test_millivolts_are_those_of_the_original_to_the_last_bit():
+    message = np.frombuffer((VECTORS / "zmq/A_golden_ssreadout_full.bin").read_bytes(), ssreadout.MESSAGE_A)
+    raw = np.rint(message["data"][0] / 0.0763).astype(np.uint16)
+    blocks = target.encode(np.zeros(32, np.uint64), np.zeros(32, np.uint64), raw)
+    assert target.millivolts(blocks).tobytes() == message["data"][0].tobytes()
+
+
+@pytest.mark.parametrize("name", ["A_golden_ssreadout_full", "A_golden_ssreadout_missing31"])
+def test_messages_of_generation_a_byte_for_byte(name):
+    data = (VECTORS / f"zmq/{name}.bin").read_bytes()
+    assert bytes(ssreadout.encode(ssreadout.decode([data]))[0]) == data
+
+
+def test_messages_of_generation_b_byte_for_byte():
+    data = (VECTORS / "zmq/B_golden_ssreadout_full.bin").read_bytes()
+    assert bytes(ssreadout.encode(ssreadout.decode([data]), "B")[0]) == data
+
+
+def test_every_message_of_the_golden_run():
+    golden = messages()
+    assert len(golden) > 60
+    assert [bytes(one) for one in ssreadout.encode(ssreadout.decode(golden))] == golden
+
+
+@pytest.mark.parametrize("name", ["trigger_nominal_v1", "trigger_v2", "trigger_v3"])
+def test_trigger_patterns(name):
+    data = (VECTORS / f"trigger/{name}.bin").read_bytes()
+    expected = np.load(VECTORS / f"trigger/{name}_expected.npz")
+    found = trigger.decode(data)
+    assert (found.union == expected["union"]).all()
+    assert (found.pattern == expected["trigg_pattrns"]).all()
+    assert found.phase == expected["phase"]
+    assert trigger.encode(found) == data
