@@ -1,0 +1,80 @@
+"""Messages of the Bern data server, version 1.0: words of chips, a time or a heartbeat behind 8 bytes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Final
+
+import numpy as np
+
+from forebay.errors import WireError
+from forebay.wire.larpix.word import V1, V2, WordFormat, Words
+
+VERSION: Final = (1, 0)
+_HEAD_BYTES: Final = 8
+
+
+@dataclass(frozen=True, eq=False)
+class ServerMessage:
+    """One message.
+
+    Attributes
+    ----------
+    kind:
+        ``D`` data, ``T`` time or ``H`` heartbeat.
+    io_channel:
+        Of data.
+    words:
+        Of data.
+    seconds:
+        Of a time, unix seconds.
+    version:
+        Major and minor; others than `VERSION` are read all the same.
+    """
+
+    kind: str
+    io_channel: int = 0
+    words: Words = field(default_factory=lambda: np.zeros(0, np.uint64))
+    seconds: int = 0
+    version: tuple[int, int] = VERSION
+
+
+def encode(message: ServerMessage) -> bytes:
+    """Return the bytes of a message; `WireError` if it is of no known kind or its time too large."""
+    head = bytes(message.version) + message.kind.encode()
+    if message.kind == "D":
+        return head + bytes([message.io_channel, 0, 0, 0, 0]) + message.words.astype("<u8").tobytes()
+    if message.kind == "T" and 0 <= message.seconds < 2**56:
+        return head + bytes(5) + message.seconds.to_bytes(8, "little")
+    if message.kind == "H":
+        return head + b"HB" + bytes(3)
+    raise WireError(f"A message of kind {message.kind!r} at {message.seconds} s cannot be written.")
+
+
+def decode(data: bytes, word_format: WordFormat = V2) -> ServerMessage:
+    """Return a message.
+
+    Parameters
+    ----------
+    data:
+        Times may have 9 bytes for 8, as some senders have it.
+    word_format:
+        Of the chips behind this server.
+
+    Raises
+    ------
+    WireError
+        If it is cut short or of no known kind.
+    """
+    if len(data) < _HEAD_BYTES:
+        raise WireError(f"A message of the data server has 8 bytes or more, this one {len(data)}.")
+    kind, body = data[2:3], data[_HEAD_BYTES:]
+    version = data[0], data[1]
+    if kind == b"D" and len(body) % 8 == 0:
+        words = np.frombuffer(body, "<u8").astype(np.uint64) & word_format.mask
+        return ServerMessage("D", data[3], words, version=version)
+    if kind == b"T" and len(body) >= V1.n_bytes:
+        return ServerMessage("T", seconds=int.from_bytes(body[:7], "little"), version=version)
+    if kind == b"H" and data[3:5] == b"HB":
+        return ServerMessage("H", version=version)
+    raise WireError(f"A message of the data server, {len(data)} bytes, begins with {data[:8]!r}.")
