@@ -79,8 +79,8 @@ def run(
 
 @app.command()
 def serve(
-    role: Annotated[str, typer.Argument(help="receive, assemble, live, publish or epics.")],
-    name: Annotated[str, typer.Argument(help="Name of the detector or buffer.")],
+    role: Annotated[str, typer.Argument(help="hub, receive, assemble, live, publish or epics.")],
+    name: Annotated[str, typer.Argument(help="Name of the detector or buffer; of the hub, any.")],
     config: ConfigOption = DEFAULT_CONFIG,
     parent: Annotated[int | None, typer.Option(help="Process that we end with.", hidden=True)] = None,
 ) -> None:

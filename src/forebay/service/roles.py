@@ -12,7 +12,7 @@ from forebay.errors import ConfigError
 DETECTOR_ROLES = ("receive", "assemble", "live", "publish")
 """Services of a detector, in the order in which data walk through them."""
 
-ROLES = (*DETECTOR_ROLES, "epics")
+ROLES = ("hub", *DETECTOR_ROLES, "epics")
 
 Body = Callable[[Config, str, threading.Event], None]
 

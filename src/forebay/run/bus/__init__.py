@@ -1,0 +1,49 @@
+"""The bus: requests, statuses, kills and calls between processes, on one host or over many."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from forebay.errors import BusError
+
+if TYPE_CHECKING:
+    from forebay.config import Config
+    from forebay.ports import Bus
+    from forebay.run.bus.embedded import EmbeddedBus
+
+PATIENCE_S = 10.0
+"""Longest wait for the bus in each method, unless told otherwise."""
+
+
+def connect(config: Config, *, name: str = "forebay", patience_s: float = PATIENCE_S) -> Bus:
+    """Return the bus that ``config.bus`` names, once it can be reached.
+
+    Parameters
+    ----------
+    name:
+        Who we are, for those who look at a broker's list of connections.
+    patience_s:
+        Longest wait here and in each method of the bus; lost connections are made again meanwhile.
+
+    Raises
+    ------
+    BusError
+        If it cannot be reached in that time; the message says what to do.
+    ConfigError
+        If the runtime directory is not this user's alone.
+    """
+    bus = _open(config, name, patience_s)
+    try:
+        bus.reach()
+    except BusError:
+        bus.close()
+        raise
+    return bus
+
+
+def _open(config: Config, name: str, patience_s: float) -> EmbeddedBus:
+    from forebay.run.bus.embedded import EmbeddedBus
+
+    if config.bus != "embedded":
+        raise BusError(f"{name}: this forebay knows no other bus than the embedded one.")
+    return EmbeddedBus(config, patience_s)
