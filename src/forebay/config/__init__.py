@@ -7,6 +7,7 @@ from forebay.config.epics import EpicsConfig
 from forebay.config.host import Config, default_runtime_dir
 from forebay.config.load import Reading, load, parse, read
 from forebay.config.record import RecordConfig
+from forebay.config.routine import RoutineConfig
 
 __all__ = [
     "ApiConfig",
@@ -19,6 +20,7 @@ __all__ = [
     "Reading",
     "RecordConfig",
     "RingConfig",
+    "RoutineConfig",
     "StreamConfig",
     "WorkersConfig",
     "default_runtime_dir",

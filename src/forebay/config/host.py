@@ -13,6 +13,7 @@ from forebay.config.control import ApiConfig, QuotaConfig, WorkersConfig, defaul
 from forebay.config.detector import DetectorConfig
 from forebay.config.epics import EpicsConfig
 from forebay.config.record import RecordConfig
+from forebay.config.routine import RoutineConfig
 
 
 def default_runtime_dir() -> Path:
@@ -45,6 +46,9 @@ class Config(Model):
         description="Where runs are booked: sqlite (below state_dir), or postgresql://user:password@host/name.",
     )
     workers: WorkersConfig = Field(WorkersConfig(), description="How many jobs are carried out at once.")
+    routines: dict[Name, RoutineConfig] = Field(
+        default_factory=dict, description="Functions that may be asked for, by name."
+    )
     quotas: QuotaConfig = Field(
         QuotaConfig(), description="What one request may ask for, and how many may wait."
     )

@@ -37,7 +37,7 @@ def job_of_part(final: Path) -> str | None:
 
 
 def throw_away(final: Path) -> None:
-    """Remove the part of `final` and its journal, the part first: a journal alone is never taken for a file."""
+    """Remove the part of `final` and its journal, the part first: a journal alone is no file."""
     part = part_of(final)
     part.unlink(missing_ok=True)
     journal_of(part).unlink(missing_ok=True)

@@ -1,0 +1,237 @@
+"""Accepting requests: checked to the end, then a number, then a row in the catalogue, then a message."""
+
+from __future__ import annotations
+
+import logging
+import re
+import threading
+import time
+import uuid
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from forebay.config import Config
+from forebay.errors import BusError, CatalogError, ConfigError, NoAnswerError, NoWorkerError, StateError
+from forebay.job import Job
+from forebay.ports import Bus, Message
+from forebay.run.answers import raise_error
+from forebay.run.jobs import (
+    KINDS,
+    Parameters,
+    RecordParameters,
+    RetrieveParameters,
+    check_quota,
+    for_each_source,
+    parse_parameters,
+    routing_key,
+)
+from forebay.run.values import Plan
+
+if TYPE_CHECKING:
+    from forebay.store.catalog import Catalog, Proposal
+
+LOG = logging.getLogger("forebay")
+
+DEFAULT_PROPOSAL = "default"
+"""Proposal of requests that name none; its folder is ``record.directory``."""
+
+PLAN_TIMEOUT_S = 10.0
+"""How long a worker may take to say what a request would write."""
+
+_ID = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")
+
+
+class Intake:
+    """Turns requests into jobs, so that none is lost and none is done twice.
+
+    A job's row is there before its message is sent; a message that got lost is sent again by the sweep.
+    """
+
+    def __init__(self, config: Config, bus: Bus, catalog: Catalog, who: str) -> None:
+        self._config = config
+        self._bus = bus
+        self._catalog = catalog
+        self._who = who
+        self._lock = threading.Lock()
+
+    def proposal(self, name: str) -> Proposal:
+        """Return a proposal that takes data; the default one is made when it is first asked for.
+
+        Raises
+        ------
+        CatalogError
+            If there is none of that name.
+        StateError
+            If it is closed.
+        """
+        try:
+            found = self._catalog.proposal(name)
+        except CatalogError:
+            if name != DEFAULT_PROPOSAL:
+                raise
+            found = self._catalog.put_proposal(name, self._config.record.directory)
+        if found.closed_ns is not None:
+            raise StateError(
+                f"Proposal {name} is closed.", "Its data can be read, but nothing is added to them."
+            )
+        return found
+
+    def plan(self, kind: str, value: Mapping[str, Any], proposal: str, run: int | None) -> list[Plan]:
+        """Check a request and say what it would write; see `forebay.run.operator.Operator.plan`."""
+        parameters = parse_parameters(kind, value)
+        check_quota(parameters, self._config.quotas)
+        folder = self.proposal(proposal)
+        if run is not None:
+            self._catalog.run(proposal, run)
+        return [self._ask(kind, one, folder, run) for one in _split(parameters)]
+
+    def _ask(self, kind: str, parameters: Parameters, folder: Proposal, run: int | None) -> Plan:
+        """Let a worker say what a job would write."""
+        key = routing_key(kind, parameters)
+        about = key.partition(".")[2]
+        body = {"parameters": parameters.model_dump(mode="json"), "directory": folder.directory, "run": run}
+        asked = Message(f"plan.{about}", uuid.uuid4().hex, body, time_ns=time.time_ns())
+        try:
+            answer = self._bus.call(asked, PLAN_TIMEOUT_S)
+        except NoWorkerError as error:
+            raise NoWorkerError(
+                f"No worker takes jobs {about}.",
+                "See forebay status; the workers of a host start with forebay run, and each takes what the "
+                "configuration of its host names.",
+            ) from error
+        except NoAnswerError as error:
+            raise NoAnswerError(
+                f"The worker for jobs {about} did not answer within {PLAN_TIMEOUT_S:g} s.",
+                "See forebay status, or ask again.",
+            ) from error
+        raise_error(answer.body)
+        return msgspec.convert(dict(answer.body), Plan)
+
+    def accept(
+        self,
+        kind: str,
+        value: Mapping[str, Any],
+        request_id: str | None,
+        proposal: str,
+        run: int | None,
+        deadline_s: float | None,
+    ) -> list[Job]:
+        """Accept a request; see `forebay.run.operator.Operator.request`."""
+        parameters = parse_parameters(kind, value)
+        parts = _split(parameters)
+        request_id = _checked_id(request_id) if request_id else str(uuid.uuid4())
+        ids = _ids(request_id, parts)
+        if deadline_s is not None and not 0 < deadline_s < 1e9:
+            raise ConfigError(f"deadline_s is {deadline_s:g}.", "Give the seconds from now, more than 0.")
+        with self._lock:
+            if known := self._known(kind, parts, ids):
+                return known
+            self._check_queue(len(parts))
+            self.plan(kind, value, proposal, run)
+            return self._book(kind, parts, ids, proposal, run, deadline_s)
+
+    def _known(self, kind: str, parts: list[Parameters], ids: list[str]) -> list[Job]:
+        """Return the jobs of a request that was accepted before; none if it was not."""
+        known = []
+        for id_, parameters in zip(ids, parts, strict=True):
+            try:
+                job = self._catalog.job(id_)
+            except CatalogError:
+                continue
+            if (job.kind, job.parameters) != (kind, parameters.model_dump(mode="json")):
+                raise StateError(
+                    f"The id {id_} belongs to another request: {job.kind} of {job.created_ns}.",
+                    "Draw a new id for each request; give the old one only to ask for the same again.",
+                )
+            known.append(job)
+        return known
+
+    def _check_queue(self, n_more: int) -> None:
+        most = self._config.quotas.queued_jobs
+        n_waiting = self._catalog.n_jobs().get("queued", 0)
+        if n_waiting + n_more > most:
+            raise StateError(
+                f"{n_waiting} jobs wait already; {most} may.",
+                "Ask again when some are done, cancel some, or raise quotas.queued_jobs.",
+            )
+
+    def _book(
+        self,
+        kind: str,
+        parts: list[Parameters],
+        ids: list[str],
+        proposal: str,
+        run: int | None,
+        deadline_s: float | None,
+    ) -> list[Job]:
+        """Draw the numbers, write the rows, send the messages."""
+        number: int | None = None
+        if KINDS[kind].writes:
+            acquisition = self._catalog.begin_acquisition(proposal, run)
+            run, number = acquisition.run, acquisition.number
+        now = time.time_ns()
+        jobs = [
+            Job(
+                id=id_,
+                kind=kind,
+                parameters=parameters.model_dump(mode="json"),
+                proposal=proposal,
+                run=run,
+                acquisition=number,
+                n_asked=parameters.n_asked,
+                owner=self._who,
+                created_ns=now,
+                deadline_ns=None if deadline_s is None else now + int(deadline_s * 1e9),
+            )
+            for id_, parameters in zip(ids, parts, strict=True)
+        ]
+        for job in jobs:
+            self._catalog.add_job(job)
+        for job in jobs:
+            self.send(job)
+        return [self._catalog.job(id_) for id_ in ids]
+
+    def send(self, job: Job) -> None:
+        """Send the message of a job that waits; if that fails, the sweep does it again."""
+        send(self._bus, job)
+
+
+def send(bus: Bus, job: Job) -> None:
+    """Send the message of a job that waits; one that cannot be sent now is sent again by the sweep."""
+    parameters = parse_parameters(job.kind, job.parameters)
+    message = Message(
+        routing_key(job.kind, parameters),
+        job.id,
+        {"kind": job.kind, "parameters": job.parameters, "proposal": job.proposal, "run": job.run},
+        {"action": "write_request", "source": job.owner},
+        time_ns=time.time_ns(),
+    )
+    try:
+        bus.request(message)
+    except BusError as error:
+        LOG.warning("a job waits to be sent", extra={"fields": {"job": job.id, "reason": error}})
+
+
+def _split(parameters: Parameters) -> list[Parameters]:
+    """Return the parameters of the jobs that a request becomes."""
+    if isinstance(parameters, RecordParameters | RetrieveParameters):
+        return list(for_each_source(parameters))
+    return [parameters]
+
+
+def _ids(request_id: str, parts: list[Parameters]) -> list[str]:
+    if len(parts) == 1:
+        return [request_id]
+    sources = [p.sources[0] for p in parts if isinstance(p, RecordParameters | RetrieveParameters)]
+    return [f"{request_id}.{source}" for source in sources]
+
+
+def _checked_id(text: str) -> str:
+    if not _ID.match(text):
+        raise ConfigError(
+            f"{text!r} cannot be the id of a request.",
+            "Use 1 to 64 letters, digits, '.', '_' and '-', beginning with a letter or digit.",
+        )
+    return text

@@ -1,0 +1,49 @@
+"""Who has a job in hand, and whether that process is still there."""
+
+from __future__ import annotations
+
+import os
+import re
+import socket
+from pathlib import Path
+
+_TEXT = re.compile(r"^(?P<name>\S+) on (?P<host>\S+) \(pid (?P<pid>\d+), (?P<birth>\S+)\)$")
+
+
+def host_name() -> str:
+    """Return what this host calls itself."""
+    return socket.gethostname()
+
+
+def owner(name: str, pid: int | None = None) -> str:
+    """Return a text that names a process, this one unless `pid` is given, and no other ever."""
+    number = os.getpid() if pid is None else pid
+    return f"{name} on {host_name()} (pid {number}, {_birth(number)})"
+
+
+def is_gone(text: str) -> bool:
+    """Whether that process has certainly ended; False also where it lives out of sight, on another host."""
+    found = _TEXT.match(text)
+    if found is None or found["host"] != host_name():
+        return False
+    born_here = found["birth"].rpartition("-")[0] == _space()
+    return born_here and _birth(int(found["pid"])) != found["birth"]
+
+
+def _space() -> str:
+    """Return what tells apart hosts of one name, and containers on one host."""
+    boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+    return f"{boot}-{Path('/proc/self/ns/pid').stat().st_ino}"
+
+
+def _birth(pid: int) -> str:
+    """Return when and where a process was born, as nothing else was; without its time if it has ended."""
+    try:
+        fields = (
+            Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
+        )
+    except (FileNotFoundError, ProcessLookupError):
+        return f"{_space()}-"
+    if fields[0] in "ZX":  # a zombie holds nothing any more
+        return f"{_space()}-"
+    return f"{_space()}-{fields[19]}"

@@ -1,0 +1,129 @@
+"""News for people and programs: what jobs, runs, services and workers say, as it comes."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Iterator
+from types import TracebackType
+from typing import Self, get_args
+
+from forebay.errors import BusError
+from forebay.ports import Bus, Message, Subscription
+from forebay.run.values import ServiceStatus, Topic, Update
+
+LOG = logging.getLogger("forebay")
+
+FORGET_S = 600.0
+"""A service that has said nothing for so long is no longer listed."""
+
+_READ_S = 0.5
+
+
+def update_of(message: Message) -> Update | None:
+    """Return the news in a status; None if it is about something else."""
+    topic = message.key.partition(".")[0]
+    if topic not in get_args(Topic):
+        return None
+    return Update(
+        topic=topic,  # type: ignore[arg-type] # it is one of them
+        key=message.key,
+        id=message.id,
+        body=dict(message.body),
+        time_ns=message.time_ns,
+    )
+
+
+class Watch:
+    """News from the moment it was made on, oldest first; also an iterator that ends with `close`.
+
+    Parameters
+    ----------
+    job_id:
+        Only news of this job.
+    """
+
+    def __init__(self, bus: Bus, job_id: str | None = None) -> None:
+        self._job_id = job_id
+        self._statuses = bus.statuses("#" if job_id is None else "job.#")
+        self._is_closed = False
+
+    def read(self, timeout: float) -> Update | None:
+        """Return the next piece of news; None if there was none within `timeout` seconds."""
+        end = time.monotonic() + timeout
+        while not self._is_closed:
+            message = self._statuses.read(max(0.0, end - time.monotonic()))
+            if message is None:
+                return None
+            update = update_of(message)
+            if update is not None and self._job_id in (None, update.id):
+                return update
+        return None
+
+    def __iter__(self) -> Iterator[Update]:
+        while not self._is_closed:
+            if (update := self.read(_READ_S)) is not None:
+                yield update
+
+    def close(self) -> None:
+        """Listen no longer; may be called twice, and from another thread."""
+        if not self._is_closed:
+            self._is_closed = True
+            self._statuses.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+class Roll:
+    """Which services and workers there are, by what they say of themselves; a thread listens."""
+
+    def __init__(self, bus: Bus) -> None:
+        self._lock = threading.Lock()
+        self._known: dict[str, ServiceStatus] = {}
+        self._stop = threading.Event()
+        self._statuses = [bus.statuses("service.#"), bus.statuses("worker.#")]
+        self._threads = [
+            threading.Thread(target=self._listen, args=(one,), name="roll", daemon=True)
+            for one in self._statuses
+        ]
+        for thread in self._threads:
+            thread.start()
+
+    def services(self) -> list[ServiceStatus]:
+        """Return what was heard lately, by key."""
+        oldest = time.time_ns() - int(FORGET_S * 1e9)
+        with self._lock:
+            return [known for _, known in sorted(self._known.items()) if known.heard_ns > oldest]
+
+    def _listen(self, statuses: Subscription) -> None:
+        while not self._stop.is_set():
+            try:
+                message = statuses.read(_READ_S)
+            except BusError as error:
+                LOG.warning("services cannot be heard", extra={"fields": {"reason": error}})
+                self._stop.wait(_READ_S)
+                continue
+            if message is not None:
+                said = ServiceStatus(
+                    key=message.key,
+                    state=str(message.body.get("state", "")),
+                    detail=dict(message.body),
+                    heard_ns=time.time_ns(),
+                )
+                with self._lock:
+                    self._known[message.key] = said
+
+    def close(self) -> None:
+        """Stop listening; may be called twice."""
+        self._stop.set()
+        for thread in self._threads:
+            thread.join()
+        for statuses in self._statuses:
+            statuses.close()

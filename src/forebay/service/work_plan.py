@@ -1,0 +1,113 @@
+"""What a job would write, where and how large: found out on the host that would carry it out."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from forebay.config import Config
+from forebay.errors import ConfigError, StoreError
+from forebay.pulse import PulseRange
+from forebay.ring.shared import SharedRing
+from forebay.run.jobs import (
+    DEFAULT_FILE,
+    CheckParameters,
+    RecordParameters,
+    RetrieveParameters,
+    RoutineParameters,
+    file_name,
+    parse_parameters,
+)
+from forebay.run.owner import host_name
+from forebay.run.values import Plan
+from forebay.service.tables import detector_config
+from forebay.store.paths import check_free, contained
+
+
+def plan(config: Config, kind: str, value: Mapping[str, Any], directory: Path) -> Plan:
+    """Return what a job would write; nothing is created.
+
+    Raises
+    ------
+    ForebayError
+        If it cannot be carried out: the source is not received here, its pulses are gone, the file exists
+        or leads out of the folder, the disk is too full, a file to be checked is not there, or the routine
+        is not registered.
+    """
+    match parse_parameters(kind, value):
+        case RecordParameters() | RetrieveParameters() as asked:
+            return _plan_file(config, asked, directory)
+        case CheckParameters(files=files):
+            for path in (contained(directory, name) for name in files):
+                if not path.is_file():
+                    raise StoreError(f"There is no file {path} to check.", "See forebay files.")
+            return _nothing(files[0] if len(files) == 1 else f"{len(files)} files", directory)
+        case RoutineParameters(name=name):
+            if name not in config.routines:
+                known = ", ".join(config.routines) or "none"
+                raise ConfigError(f"Routine {name!r} is not registered.", f"Registered are: {known}.")
+            return _nothing(name, directory)
+
+
+def _nothing(source: str, directory: Path) -> Plan:
+    """Return the plan of a job that writes no file of a run."""
+    return Plan(
+        source=source,
+        file="",
+        host=host_name(),
+        n_asked=None,
+        most_bytes=0,
+        free_bytes=shutil.disk_usage(_existing(directory)).free,
+    )
+
+
+def _plan_file(config: Config, asked: RecordParameters | RetrieveParameters, directory: Path) -> Plan:
+    source = asked.sources[0]
+    detector_config(config, source)
+    path = contained(directory, file_name(asked.file, 1, 1, source))
+    existing = _existing(path.parent)
+    if existing == path.parent and "{" not in (asked.file or DEFAULT_FILE).replace("{source}", ""):
+        check_free(path)
+    ring = SharedRing.attach(source, config.runtime_dir)
+    try:
+        span, image_bytes = ring.span, ring.image_shape[0] * ring.image_shape[1] * ring.pixel.itemsize
+    finally:
+        ring.close()
+    _check_past(source, asked.pulses, span)
+    most = None if asked.n_asked is None else asked.n_asked * image_bytes
+    free = shutil.disk_usage(existing).free
+    _check_room(existing, free, most or 0, config.record.min_free_bytes)
+    pattern = (asked.file or DEFAULT_FILE).replace("{source}", source)
+    return Plan(
+        source=source,
+        file=str(directory.resolve() / pattern),
+        host=host_name(),
+        n_asked=asked.n_asked,
+        most_bytes=most,
+        free_bytes=free,
+        held=None if span is None else str(span),
+    )
+
+
+def _check_past(source: str, pulses: str | None, span: PulseRange | None) -> None:
+    if pulses is not None and span is not None and (asked := PulseRange.parse(pulses)).last < span.first:
+        raise ConfigError(
+            f"Pulses {asked} have left the ring of {source}, which holds {span}.",
+            "Ask for newer pulses, or give the ring more slots.",
+        )
+
+
+def _check_room(existing: Path, free: int, most: int, least: int) -> None:
+    if free < least + most:
+        raise StoreError(
+            f"{existing} has {free / 1e9:.2f} GB free; this may need {most / 1e9:.2f} GB and "
+            f"{least / 1e9:.2f} GB are to stay free.",
+            "Free some space, ask for less, or lower record.min_free_bytes.",
+        )
+
+
+def _existing(directory: Path) -> Path:
+    """Return the folder, or the nearest one above it that exists."""
+    return next(path for path in (directory, *directory.parents) if path.exists())

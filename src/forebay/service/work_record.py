@@ -1,0 +1,166 @@
+"""The jobs *record* and *retrieve*: a pulse range, a number or a time of one source into one file, once."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from forebay.config import Config
+from forebay.errors import RingError, StoreError
+from forebay.pulse import PulseRange
+from forebay.ring.shared import SharedRing
+from forebay.run.jobs import Parameters, RecordParameters, RetrieveParameters, file_name, parse_parameters
+from forebay.service.process import say
+from forebay.service.record import Recorder
+from forebay.service.tables import detector_config
+from forebay.service.task import Outcome, Standing, Task
+from forebay.store.left import job_of_part, manifest_of, throw_away
+from forebay.store.manifest import Manifest, Request
+from forebay.store.paths import contained, part_of
+from forebay.store.recover import recover
+
+MOST_RANGES = 100
+"""Missing ranges and incomplete pulses that a result lists; the manifest in the file lists more."""
+
+
+def record(task: Task) -> Outcome:
+    """Record, or give back what a dead worker made of the same job.
+
+    Raises
+    ------
+    ForebayError
+        If it cannot begin, or the disk fails and nothing is kept.
+    """
+    asked = as_recording(parse_parameters(task.job.kind, task.job.parameters))
+    path = path_of(task, asked)
+    if (done := take_over(task, asked, path)) is not None:
+        return done
+    recorder = Recorder(
+        below(task.config, task.directory),
+        asked.sources[0],
+        str(path.relative_to(task.directory.resolve())),
+        request_of(task, asked),
+        idle_s=asked.idle_s,
+    )
+    task.follow(lambda: standing(recorder))
+    try:
+        manifest = recorder.run(task.stop)
+    except StoreError as error:
+        if not path.exists():
+            raise
+        return outcome(path, manifest_of(path), str(error), failed=True)
+    reason, failed = _judge(task, manifest)
+    return outcome(path, manifest, reason, failed=failed)
+
+
+def as_recording(parameters: Parameters) -> RecordParameters | RetrieveParameters:
+    """Return the parameters of a job that records; nothing else comes here."""
+    assert isinstance(parameters, RecordParameters | RetrieveParameters)
+    return parameters
+
+
+def below(config: Config, directory: Path) -> Config:
+    """Return the configuration with files below a proposal's folder."""
+    record = config.record.model_copy(update={"directory": directory})
+    return config.model_copy(update={"record": record})
+
+
+def path_of(task: Task, asked: RecordParameters | RetrieveParameters) -> Path:
+    """Return the file of a job; `StoreError` if it leads out of the proposal's folder."""
+    name = file_name(asked.file, task.job.run or 0, task.job.acquisition or 0, asked.sources[0])
+    return contained(task.directory, name)
+
+
+def request_of(task: Task, asked: RecordParameters | RetrieveParameters) -> Request:
+    """Return what the file will say that it was asked for."""
+    step = detector_config(task.config, asked.sources[0]).build.pulse_step
+    pulses = asked.pulses
+    if pulses is not None and "/" not in pulses:
+        given = PulseRange.parse(pulses)
+        pulses = str(PulseRange(given.first, given.last, step))
+    if isinstance(asked, RetrieveParameters):
+        return Request(pulses=pulses, pulse_step=step, job=task.job.id)
+    return Request(pulses, asked.images, asked.seconds, step, task.job.id)
+
+
+def standing(recorder: Recorder) -> Standing:
+    """Return how far a recording is."""
+    progress = recorder.progress
+    return Standing(progress.n_written, progress.n_asked, asdict(progress))
+
+
+def take_over(task: Task, asked: RecordParameters | RetrieveParameters, path: Path) -> Outcome | None:
+    """Return what a dead worker made of this very job; None if the job is to be done, from its beginning.
+
+    A file that is in its place is the result. A part is thrown away if all pulses asked for are still
+    remembered, so that nothing is lost by beginning again; otherwise it is recovered, and the job failed.
+    """
+    if path.exists():
+        found = manifest_of(path)
+        if found.requested.job != task.job.id:
+            return None  # somebody else's: the recorder says so
+        reason, failed = _judge(task, found)
+        return outcome(path, found, reason, failed=failed)
+    if job_of_part(path) != task.job.id:
+        return None
+    if asked.pulses is not None and not task.stop.is_set() and _is_remembered(task.config, asked):
+        say("begins again", job=task.job.id, part=part_of(path))
+        throw_away(path)
+        return None
+    recover(part_of(path))
+    found = manifest_of(path)
+    got = sum(source.got for source in found.sources.values())
+    reason = f"Its worker died; the {got} images that were written are kept in {path}."
+    return outcome(path, found, reason, failed=True)
+
+
+def _is_remembered(config: Config, asked: RecordParameters | RetrieveParameters) -> bool:
+    """Whether no pulse asked for has left the ring."""
+    assert asked.pulses is not None
+    try:
+        ring = SharedRing.attach(asked.sources[0], config.runtime_dir)
+    except RingError:
+        return False
+    try:
+        span = ring.span
+        return span is None or PulseRange.parse(asked.pulses).first >= span.first
+    finally:
+        ring.close()
+
+
+def _judge(task: Task, manifest: Manifest) -> tuple[str, bool]:
+    """Return why a recording ended, for a person, and whether that is a failure."""
+    if manifest.closed_by == "recover":
+        return f"Its worker died: {manifest.reason}.", True
+    match task.why:
+        case "deadline":
+            return "The deadline passed; the file holds what came until then.", True
+        case "shutdown":
+            return "The worker was stopped; the file holds what came until then.", True
+        case "cancel":
+            return "Cancelled; the file holds what came until then.", False
+    return manifest.reason, manifest.reason == "disk full"
+
+
+def outcome(path: Path, manifest: Manifest, reason: str, *, failed: bool) -> Outcome:
+    """Return what came of a recording: file, size, account of each source, counters."""
+    sources: dict[str, Any] = {}
+    for name, account in manifest.sources.items():
+        told: dict[str, Any] = msgspec.to_builtins(account)
+        told["incomplete"] = told["incomplete"][:MOST_RANGES]
+        for part in ("missing", "overwritten", "not_written"):
+            told[part]["is_whole"] = told[part]["is_whole"] and len(told[part]["ranges"]) <= MOST_RANGES
+            told[part]["ranges"] = told[part]["ranges"][:MOST_RANGES]
+        sources[name] = told
+    result = {
+        "file": str(path),
+        "bytes": path.stat().st_size,
+        "closed_by": manifest.closed_by,
+        "ended": manifest.reason,
+        "sources": sources,
+        "counters": msgspec.to_builtins(manifest.counters.difference),
+    }
+    return Outcome(result, reason, failed)
