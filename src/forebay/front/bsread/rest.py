@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Awaitable, Callable
 from typing import Any, Final, Protocol
 
 from fastapi import FastAPI, Request
-from fastapi.responses import JSONResponse, Response
+from fastapi.responses import Response
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 
-from forebay.errors import ConfigError, ForebayError
+from forebay.errors import ConfigError
+from forebay.front.bsread.local import local_app
 from forebay.pulse import MAX_PULSE_ID
 
 MAX_BODY_BYTES: Final = 65_536
 
 MANDATORY: Final = ("general/created", "general/user", "general/process", "general/instrument")
-
-_LOCAL_NAMES = ("localhost", "127.0.0.1", "[::1]", "::1")
 
 
 class BsreadWriter(Protocol):
@@ -75,33 +73,7 @@ def writer_app(writer: BsreadWriter) -> FastAPI:
     with ``state`` (``ok`` or ``error``) and ``status``. Unlike the original's, an error is one by its HTTP
     status too.
     """
-    app = FastAPI(title="sf_bsread_writer", docs_url=None, redoc_url=None)
-
-    @app.middleware("http")
-    async def refuse_web_pages(
-        request: Request, call_next: Callable[[Request], Awaitable[Response]]
-    ) -> Response:
-        """Let no page in the browser of somebody on this host do what only that somebody may."""
-        host = request.headers.get("host", "").lower()
-        name = host if host in _LOCAL_NAMES else host.rpartition(":")[0]
-        foreign = request.headers.get("sec-fetch-site", "none") not in ("none", "same-origin")
-        if foreign or "origin" in request.headers or name not in _LOCAL_NAMES:
-            return _error(403, "Only programs on this host may ask, by the name localhost.")
-        return await call_next(request)
-
-    @app.exception_handler(ForebayError)
-    async def refused(_request: Request, error: Exception) -> Response:
-        return _error(400 if isinstance(error, ConfigError) else 409, str(error))
-
-    @app.exception_handler(HTTPException)
-    async def not_there(request: Request, error: Exception) -> Response:
-        status = error.status_code if isinstance(error, HTTPException) else 500
-        detail = error.detail if isinstance(error, HTTPException) else str(error)
-        return _error(status, f"{request.method} {request.url.path}: {detail}.")
-
-    @app.exception_handler(Exception)
-    async def broken(_request: Request, error: Exception) -> Response:
-        return _error(500, f"The writer has a fault of its own: {error!r}.")
+    app = local_app("sf_bsread_writer")
 
     @app.get("/status")
     def get_status() -> dict[str, object]:
@@ -169,10 +141,6 @@ def writer_app(writer: BsreadWriter) -> FastAPI:
 def _ok(writer: BsreadWriter) -> dict[str, object]:
     answer: dict[str, object] = {"state": "ok", "status": writer.status}
     return answer | ({"reason": writer.reason} if writer.reason else {})
-
-
-def _error(status: int, text: str) -> JSONResponse:
-    return JSONResponse({"state": "error", "status": text}, status)
 
 
 def _nothing() -> Response:
