@@ -77,6 +77,10 @@ class CatalogError(ForebayError):
     """The catalogue cannot be reached, or does not hold what was asked for."""
 
 
+class UnknownError(CatalogError):
+    """The catalogue can be reached, and what was asked for is not in it."""
+
+
 class StateError(ForebayError):
     """A command that is not allowed in the present state; the message says which are."""
 
