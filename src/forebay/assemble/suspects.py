@@ -1,0 +1,61 @@
+"""Blocks that were refused, kept until it is known whether the clock of the camera went where they are."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+_MOST = 256
+"""Blocks kept of one module: what comes until the other modules have moved, too."""
+
+
+@dataclass(frozen=True, slots=True)
+class Suspect:
+    """One refused block: its time tag, its bytes, and the counter that it was counted in."""
+
+    time_ns: int
+    block: NDArray[np.void]
+    reason: str
+
+
+class Suspects:
+    """The refused blocks of each module since the last one of it that was accepted."""
+
+    def __init__(self, n_modules: int) -> None:
+        self._of: list[list[Suspect]] = [[] for _ in range(n_modules)]
+        self._n = 0
+
+    def __len__(self) -> int:
+        return self._n
+
+    @property
+    def n_modules(self) -> int:
+        """How many modules have suspects."""
+        return sum(map(bool, self._of))
+
+    def keep(self, module: int, suspect: Suspect) -> None:
+        """Keep a block, unless there are too many of its module."""
+        if len(self._of[module]) < _MOST:
+            self._of[module].append(suspect)
+            self._n += 1
+
+    def forget(self, modules: Iterable[int]) -> None:
+        """Forget those of modules that go on as before."""
+        if self._n:
+            for module in modules:
+                self._n -= len(self._of[module])
+                self._of[module] = []
+
+    def take(self, time_ns: int, reach_ns: int) -> list[tuple[int, Suspect]]:
+        """Return module and block of those within reach of a time tag, and forget all."""
+        found = [
+            (module, one)
+            for module, of_module in enumerate(self._of)
+            for one in of_module
+            if abs(one.time_ns - time_ns) <= reach_ns
+        ]
+        self.forget(range(len(self._of)))
+        return found
