@@ -6,23 +6,23 @@ import logging
 import os
 import sys
 import threading
-from collections.abc import Sequence
-from contextlib import ExitStack
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict
 from typing import NoReturn
 
-from forebay.errors import ForebayError, RingError
+from forebay.errors import ServiceError
 from forebay.event import Event
 from forebay.front.bsread.arguments import BufferArguments, buffer_arguments
 from forebay.ports import Sink
-from forebay.ring.disk import DiskRing
-from forebay.ring.disk_limits import DiskLimits
 from forebay.ring.memory import MemoryRing
 from forebay.service.analyzer import Analyzer
+from forebay.service.bsread_disk import DiskSink
 from forebay.service.process import LOG, notify, say, service_life
 from forebay.service.pump import pump
 from forebay.stream.bsread import BsreadInlet, address
 from forebay.stream.fanout import Consumer, FanOut
-from forebay.wire.bsread import HeaderCache, decode, encode
+from forebay.wire.bsread import encode
 
 LINGER_S = 2.0
 """How long consumers may read what is left once the service is asked to stop."""
@@ -50,41 +50,120 @@ def buffer(arguments: BufferArguments, stop: threading.Event) -> None:
         If the output port is in use or not to be opened.
     RingError
         If the ring on disk cannot be opened.
+    ServiceError
+        If the REST port cannot be had.
     """
     source = address(arguments.stream)
     with ExitStack() as stack:
-        ring = MemoryRing(arguments.buffer_length, arguments.buffer_bytes or _memory_bytes() // 4)
-        sinks: list[Sink] = [ring]
-        if arguments.ring is not None:
-            sinks.append(_DiskSink(arguments))
-        if arguments.analyzer:
-            sinks.append(Analyzer(_tell))
-        if LOG.isEnabledFor(logging.DEBUG):
-            sinks.append(_Talk())
-        for sink in sinks[1:]:
-            stack.callback(sink.close)
-        output = FanOut(
-            ring.reader,
-            encode,
-            f"tcp://{arguments.bind}:{arguments.output_port}",
-            public=arguments.public,
-            on_change=_say_consumer,
-        )
+        buffer = Buffer(arguments)
+        for sink in buffer.sinks:
+            if sink is not buffer.ring:
+                stack.callback(sink.close)
+        output = buffer.serve()
         stack.callback(output.close, LINGER_S)
-        stack.callback(ring.close)
-        inlet = BsreadInlet(source, arguments.mode)
+        stack.callback(buffer.ring.close)
+        if arguments.rest_port is not None:
+            stack.enter_context(_rest(buffer, arguments.rest_port))
+        inlet = buffer.connect(source)
         stack.callback(inlet.close)
         say("listening", stream=source, output=output.endpoint, length=arguments.buffer_length)
         notify("READY=1")
-        watched = _Watched(inlet)
-        pump(watched, sinks, stop.is_set)
+        pump(_Watched(inlet), buffer.sinks, stop.is_set)
         say("stopping", **inlet.counters)
     say(
         "stopped",
-        expired=ring.expired,
-        too_large=ring.refused,
+        expired=buffer.ring.expired,
+        too_large=buffer.ring.refused,
         **{f"consumers_{key}": value for key, value in output.counters.items()},
     )
+
+
+class Buffer:
+    """What a buffer consists of, and what it counts.
+
+    What is in `ring` is on disk already, so that whoever finds something on disk followed by something in
+    memory has missed nothing.
+
+    Attributes
+    ----------
+    ring:
+        The recent past in memory; filled from the ring on disk by `connect`.
+    sinks:
+        Where messages go to, in this order.
+    """
+
+    def __init__(self, arguments: BufferArguments) -> None:
+        self._arguments = arguments
+        max_bytes = arguments.buffer_bytes or _memory_bytes() // 4
+        self.ring = MemoryRing(arguments.buffer_length, max_bytes)
+        self._disk = None if arguments.ring is None else DiskSink(arguments.ring, arguments.ring_bytes)
+        self._analyzer = Analyzer(_tell) if arguments.analyzer else None
+        talk = _Talk() if LOG.isEnabledFor(logging.DEBUG) else None
+        all_of_them: list[Sink | None] = [self._disk, self.ring, self._analyzer, talk]
+        self.sinks = [sink for sink in all_of_them if sink is not None]
+        self._output: FanOut | None = None
+        self._inlet: BsreadInlet | None = None
+
+    def serve(self) -> FanOut:
+        """Open the output port; `StreamError` if that cannot be."""
+        asked = self._arguments
+        self._output = FanOut(
+            self.ring.reader,
+            encode,
+            f"tcp://{asked.bind}:{asked.output_port}",
+            public=asked.public,
+            on_change=_say_consumer,
+        )
+        return self._output
+
+    def connect(self, source: str) -> BsreadInlet:
+        """Connect to the source, and fill the memory while its messages wait."""
+        self._inlet = BsreadInlet(source, self._arguments.mode)
+        if self._disk is not None:
+            self._disk.refill(self.ring, self.ring.max_events, self.ring.max_bytes)
+        return self._inlet
+
+    @property
+    def statistics(self) -> dict[str, object]:
+        """What came, what is kept, who reads, and what each of them lost."""
+        span = self.ring.span
+        output = self._output
+        return {
+            "stream": self._arguments.stream,
+            "first_pulse_id": span.first if span else None,
+            "last_pulse_id": span.last if span else None,
+            "input": dict(self._inlet.counters) if self._inlet else {},
+            "memory": {
+                "messages": len(self.ring),
+                "bytes": self.ring.n_bytes,
+                "expired": self.ring.expired,
+                "too_large": self.ring.refused,
+            },
+            "disk": self._disk.counters if self._disk else None,
+            "output": dict(output.counters) if output else {},
+            "consumers": [asdict(one) for one in list(output.consumers)] if output else [],
+            "anomalies": dict(self._analyzer.counters) if self._analyzer else None,
+        }
+
+
+@contextmanager
+def _rest(buffer: Buffer, number: int) -> Iterator[None]:
+    """Answer what programs on this host ask."""
+    try:
+        from forebay.front.bsread.buffer_rest import buffer_app
+        from forebay.front.bsread.server import RestServer, open_rest_port
+    except ModuleNotFoundError as error:
+        raise ServiceError(
+            f"The REST interface needs {error.name}, which is not installed.",
+            "Run: pip install 'forebay[api]', or leave out --rest_port.",
+        ) from error
+    with open_rest_port(number) as port:
+        server = RestServer(buffer_app(buffer), port)
+        server.start()
+        try:
+            yield
+        finally:
+            server.close()
 
 
 class _Watched:
@@ -105,37 +184,6 @@ class _Watched:
 
     def close(self) -> None:
         self._inlet.close()
-
-
-class _DiskSink:
-    """The ring on disk; a disk that breaks down stops neither the ring in memory nor the consumers."""
-
-    def __init__(self, arguments: BufferArguments) -> None:
-        assert arguments.ring is not None
-        cache = HeaderCache()
-        self._ring = DiskRing(
-            arguments.ring,
-            encode,
-            lambda parts: decode(parts, cache),
-            DiskLimits(max_bytes=arguments.ring_bytes),
-        )
-        self._lost = 0
-
-    def write(self, events: Sequence[Event]) -> None:
-        try:
-            self._ring.write(events)
-        except RingError as error:
-            if not self._lost:
-                say("the ring on disk takes nothing", logging.ERROR, reason=error)
-            self._lost += len(events)
-
-    def close(self) -> None:
-        try:
-            self._ring.close()
-        except ForebayError as error:
-            say("the ring on disk was not closed", logging.ERROR, reason=error)
-        counters = self._ring.counters
-        say("ring on disk", written=counters.written, not_written=counters.not_written + self._lost)
 
 
 class _Talk:

@@ -29,6 +29,8 @@ class BufferArguments:
         Bounds of the ring in memory.
     ring, ring_bytes:
         Directory and size of the ring on disk; None for none.
+    rest_port:
+        Port of loopback for statistics; None for none.
     """
 
     stream: str
@@ -42,6 +44,7 @@ class BufferArguments:
     buffer_bytes: int | None = None
     ring: Path | None = None
     ring_bytes: int = 10 * 2**30
+    rest_port: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +61,8 @@ class WriterArguments:
         Once the last pulse is known, end when nothing came for so long.
     mode:
         How to connect to the stream.
+    ring:
+        Directory of the buffer's ring on disk; None for none.
     """
 
     stream_address: str
@@ -68,6 +73,7 @@ class WriterArguments:
     root: Path | None = None
     idle_s: float = 10.0
     mode: Literal["pull", "sub"] = "pull"
+    ring: Path | None = None
 
 
 def buffer_arguments(words: Sequence[str] | None = None) -> BufferArguments:
@@ -93,6 +99,7 @@ def buffer_arguments(words: Sequence[str] | None = None) -> BufferArguments:
     ours.add_argument(
         "--ring_bytes", type=_positive, default=10 * 2**30, help="Most bytes of it; 10 GiB if not given."
     )
+    ours.add_argument("--rest_port", type=_port, help="Port of this host for REST: status and statistics.")
     return BufferArguments(**vars(parser.parse_args(words)))
 
 
@@ -117,6 +124,11 @@ def writer_arguments(words: Sequence[str] | None = None) -> WriterArguments:
         help="Once the last pulse is known, end when nothing came for so many seconds.",
     )
     ours.add_argument("--mode", choices=("pull", "sub"), default="pull", help="How to connect to the stream.")
+    ours.add_argument(
+        "--ring",
+        type=Path,
+        help="Directory of the buffer's ring on disk: begin with pulses as old as it has.",
+    )
     return WriterArguments(**vars(parser.parse_args(words)))
 
 
