@@ -7,7 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from forebay.wire import ssreadout, target, trigger
+from forebay.assemble.timed import TimedBuilder, TimedRules
+from forebay.wire import pcap, ssreadout, target, trigger
+from forebay.wire.senders import ModuleRule, packed
 
 pytestmark = pytest.mark.compat
 
@@ -71,3 +73,33 @@ def test_trigger_patterns(name):
     assert (found.pattern == expected["trigg_pattrns"]).all()
     assert found.phase == expected["phase"]
     assert trigger.encode(found) == data
+
+
+def test_the_golden_run_is_assembled_to_the_golden_messages():
+    """The original throws the first block away and loses the blocks of readout 0; the rest is the same."""
+    builder = TimedBuilder(TimedRules(window_ns=10_000_000, buffer_ns=4_000_000_000))
+    rule = ModuleRule()
+    found = []
+    for one in pcap.read([(VECTORS / "udp/golden_A.pcap").read_bytes()]):
+        sender = np.frombuffer(packed(one.source[0]), np.uint8).reshape(1, 16)
+        blocks = target.decode(one.payload)
+        modules = np.repeat(rule.modules(sender), len(blocks))
+        found += list(builder.add(modules, blocks, one.time_ns, one.time_ns))
+    found += list(builder.drain())
+    assert builder.counters["used"] == builder.counters["blocks"] == 2 + 4 * 320 + 310 + 60
+    ours = np.array(found)
+    assert ours["number"].tolist() == list(range(1, len(ours) + 1))
+    golden = ssreadout.decode(messages())
+    by_time = {int(one["time_ns"]): one for one in ours}
+    assert list(by_time) == sorted(by_time)
+    n_same = 0
+    for one in golden:
+        mine = by_time[int(one["time_ns"])].copy()
+        mine["number"], mine["arrived_ns"] = one["number"], 0
+        if one["time_ns"] == T0:
+            assert ssreadout.present(one[None]).sum() == 1  # the original's fault
+            assert ssreadout.present(mine[None]).sum() == 32
+        else:
+            assert mine.tobytes() == one.tobytes()
+            n_same += 1
+    assert n_same == len(golden) - 1
