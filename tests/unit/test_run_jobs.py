@@ -10,7 +10,7 @@ from forebay.run.jobs import (
     KINDS,
     check_quota,
     file_name,
-    for_each_source,
+    for_each_job,
     parse_parameters,
     routing_key,
 )
@@ -56,7 +56,7 @@ def test_ends_of_a_range_are_members():
 
 
 def test_a_request_for_several_sources_is_a_job_for_each():
-    jobs = for_each_source(parse_parameters("record", {"sources": ["a", "b.c"], "images": 3}))
+    jobs = for_each_job(parse_parameters("record", {"sources": ["a", "b.c"], "images": 3}))
     assert [job.sources for job in jobs] == [["a"], ["b.c"]]
     assert [routing_key("record", job) for job in jobs] == ["job.record.a", "job.record.b.c"]
     assert {job.n_asked for job in jobs} == {3}

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from forebay.errors import CatalogError
 from forebay.job import Job
 from forebay.ports import Bus
-from forebay.run.ending import tell
+from forebay.run.ending import GOING_ON, settle_run, tell
 from forebay.run.intake import send
 from forebay.run.owner import is_gone
 
@@ -23,6 +23,9 @@ LEASE_S = 30.0
 
 SEND_AGAIN_S = 5.0
 """A job that waits for longer is sent again, in case its message was lost; then ever more rarely."""
+
+MOST_TRIES = 5
+"""A job that had so many workers, and lost them all, is not given to another."""
 
 
 def is_abandoned(job: Job) -> bool:
@@ -46,12 +49,18 @@ def claim(bus: Bus, catalog: Catalog, job_id: str, worker: str) -> Job | None:
         if job.has_ended or fail_if_late(bus, catalog, job, worker):
             return None
         if job.state == "queued":
-            if catalog.advance(job_id, "running", from_states=("queued",), who=worker, worker=worker):
+            if catalog.advance(job_id, "running", from_states=["queued"], who=worker, worker=worker):
                 return catalog.job(job_id)
         elif not is_abandoned(job):
             return None
         elif job.state == "cancelling":
             return job
+        elif sum(change.state == "running" for change in job.history) >= MOST_TRIES:
+            reason = f"{MOST_TRIES} workers died of it or with it."
+            if catalog.advance(
+                job_id, "failed", from_states=["running"], from_worker=job.worker, who=worker, reason=reason
+            ):
+                _told_and_settled(bus, catalog, job_id)
         else:
             free(catalog, job, worker)
 
@@ -60,7 +69,7 @@ def free(catalog: Catalog, job: Job, who: str) -> bool:
     """Queue the job of a dead worker again; whether it was still that worker's."""
     reason = f"{job.worker} died" if job.worker else "its worker died"
     return catalog.advance(
-        job.id, "queued", from_states=("running",), from_worker=job.worker, who=who, reason=reason
+        job.id, "queued", from_states=["running"], from_worker=job.worker, who=who, reason=reason
     )
 
 
@@ -69,13 +78,19 @@ def fail_if_late(bus: Bus, catalog: Catalog, job: Job, who: str) -> bool:
     if job.state != "queued" or job.deadline_ns is None or time.time_ns() < job.deadline_ns:
         return False
     reason = "The deadline passed before a worker was free."
-    if catalog.advance(job.id, "failed", from_states=("queued",), who=who, reason=reason):
-        tell(bus, catalog.job(job.id))
+    if catalog.advance(job.id, "failed", from_states=["queued"], who=who, reason=reason):
+        _told_and_settled(bus, catalog, job.id)
     return True
 
 
+def _told_and_settled(bus: Bus, catalog: Catalog, job_id: str) -> None:
+    ended = catalog.job(job_id)
+    tell(bus, ended)
+    settle_run(bus, catalog, ended)
+
+
 class Sweep:
-    """Sends again what may have been lost on its way; every worker runs one, and they do not disturb each other.
+    """Sends again what may have been lost on its way; every worker has one; they disturb nobody.
 
     Parameters
     ----------
@@ -92,7 +107,7 @@ class Sweep:
     def run(self) -> int:
         """Look once at all jobs that go on; return how many were sent again."""
         now = time.monotonic()
-        jobs = self._catalog.jobs(states=("queued", "running", "cancelling"), limit=10_000)
+        jobs = self._catalog.jobs(states=GOING_ON, limit=10_000)
         waiting: dict[str, tuple[float, float]] = {}
         n_sent = 0
         for job in jobs:

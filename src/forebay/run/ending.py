@@ -7,14 +7,21 @@ import time
 from typing import TYPE_CHECKING
 
 from forebay.errors import BusError, StateError
-from forebay.job import Job
+from forebay.job import Job, State
 from forebay.ports import Bus, Message
+from forebay.run import states
 from forebay.run.jobs import parse_parameters, routing_key
 
 if TYPE_CHECKING:
     from forebay.store.catalog import Catalog
 
 LOG = logging.getLogger("forebay")
+
+GOING_ON: tuple[State, ...] = ("queued", "running", "cancelling")
+"""States of jobs that have not ended."""
+
+OPEN, DONE = "open", "done"
+"""States of a run that was numbered for one request; those of a run that was prepared are in `states`."""
 
 
 def cancel(bus: Bus, catalog: Catalog, job_id: str, who: str) -> Job:
@@ -31,11 +38,12 @@ def cancel(bus: Bus, catalog: Catalog, job_id: str, who: str) -> Job:
             return job
         if job.state == "queued":
             reason = f"cancelled by {who} before it began"
-            if catalog.advance(job_id, "cancelled", from_states=("queued",), who=who, reason=reason):
+            if catalog.advance(job_id, "cancelled", from_states=["queued"], who=who, reason=reason):
                 ended = catalog.job(job_id)
                 tell(bus, ended)
+                settle_run(bus, catalog, ended)
                 return ended
-        elif catalog.advance(job_id, "cancelling", from_states=("running",), who=who):
+        elif catalog.advance(job_id, "cancelling", from_states=["running"], who=who):
             _kill(bus, job, "cancel")
             return catalog.job(job_id)
 
@@ -84,6 +92,25 @@ def publish(bus: Bus, message: Message) -> None:
 def key_of(job: Job) -> str:
     """Return the key under which a job and its statuses travel."""
     return routing_key(job.kind, parse_parameters(job.kind, job.parameters))
+
+
+def settle_run(bus: Bus, catalog: Catalog, job: Job) -> None:
+    """Draw the consequence of a job's end for its run.
+
+    A run that was numbered for one request alone is *done* when no job of it goes on. One that is *running*
+    has *failed* when one of its recordings fails by itself.
+    """
+    if job.proposal is None or job.run is None:
+        return
+    run = catalog.run(job.proposal, job.run)
+    if run.state == OPEN:
+        if not catalog.jobs(states=GOING_ON, proposal=job.proposal, run=job.run, limit=1):
+            catalog.advance_run(job.proposal, job.run, DONE, from_states=[OPEN], ends=True)
+    elif run.state == "running" and job.kind == "record" and job.state == "failed":
+        state = states.next("running", "refused")
+        if catalog.advance_run(job.proposal, job.run, state, from_states=["running"]):
+            body = {"proposal": job.proposal, "run": job.run, "state": state, "reason": job.reason}
+            publish(bus, Message(f"run.{job.proposal}", job.id, body, time_ns=time.time_ns()))
 
 
 def _kill(bus: Bus, job: Job, how: str, who: str = "") -> None:

@@ -23,7 +23,7 @@ from forebay.run.jobs import (
     RecordParameters,
     RetrieveParameters,
     check_quota,
-    for_each_source,
+    for_each_job,
     parse_parameters,
     routing_key,
 )
@@ -72,7 +72,7 @@ class Intake:
             if name != DEFAULT_PROPOSAL:
                 raise
             found = self._catalog.put_proposal(name, self._config.record.directory)
-        if found.closed_ns is not None:
+        if found.closed:
             raise StateError(
                 f"Proposal {name} is closed.", "Its data can be read, but nothing is added to them."
             )
@@ -85,7 +85,7 @@ class Intake:
         folder = self.proposal(proposal)
         if run is not None:
             self._catalog.run(proposal, run)
-        return [self._ask(kind, one, folder, run) for one in _split(parameters)]
+        return [self._ask(kind, one, folder, run) for one in for_each_job(parameters)]
 
     def _ask(self, kind: str, parameters: Parameters, folder: Proposal, run: int | None) -> Plan:
         """Let a worker say what a job would write."""
@@ -120,20 +120,21 @@ class Intake:
     ) -> list[Job]:
         """Accept a request; see `forebay.run.operator.Operator.request`."""
         parameters = parse_parameters(kind, value)
-        parts = _split(parameters)
+        parts = for_each_job(parameters)
         request_id = _checked_id(request_id) if request_id else str(uuid.uuid4())
         ids = _ids(request_id, parts)
         if deadline_s is not None and not 0 < deadline_s < 1e9:
             raise ConfigError(f"deadline_s is {deadline_s:g}.", "Give the seconds from now, more than 0.")
         with self._lock:
-            if known := self._known(kind, parts, ids):
-                return known
-            self._check_queue(len(parts))
-            self.plan(kind, value, proposal, run)
-            return self._book(kind, parts, ids, proposal, run, deadline_s)
+            known = self._known(kind, parts, ids)
+            if len(known) < len(parts):
+                self._check_queue(len(parts) - len(known))
+                self.plan(kind, value, proposal, run)
+                self._book(kind, parts, ids, proposal, run, deadline_s, known)
+            return [self._catalog.job(id_) for id_ in ids]
 
     def _known(self, kind: str, parts: list[Parameters], ids: list[str]) -> list[Job]:
-        """Return the jobs of a request that was accepted before; none if it was not."""
+        """Return the jobs of a request that was accepted before; some, if it was cut short meanwhile."""
         known = []
         for id_, parameters in zip(ids, parts, strict=True):
             try:
@@ -165,10 +166,13 @@ class Intake:
         proposal: str,
         run: int | None,
         deadline_s: float | None,
-    ) -> list[Job]:
-        """Draw the numbers, write the rows, send the messages."""
+        known: list[Job],
+    ) -> None:
+        """Draw the numbers, write the rows, send the messages; rows that are there keep their numbers."""
         number: int | None = None
-        if KINDS[kind].writes:
+        if known:
+            run, number = known[0].run, known[0].acquisition
+        elif KINDS[kind].writes:
             acquisition = self._catalog.begin_acquisition(proposal, run)
             run, number = acquisition.run, acquisition.number
         now = time.time_ns()
@@ -187,15 +191,8 @@ class Intake:
             )
             for id_, parameters in zip(ids, parts, strict=True)
         ]
-        for job in jobs:
-            self._catalog.add_job(job)
-        for job in jobs:
-            self.send(job)
-        return [self._catalog.job(id_) for id_ in ids]
-
-    def send(self, job: Job) -> None:
-        """Send the message of a job that waits; if that fails, the sweep does it again."""
-        send(self._bus, job)
+        for job in [job for job in jobs if self._catalog.add_job(job)]:
+            send(self._bus, job)
 
 
 def send(bus: Bus, job: Job) -> None:
@@ -212,13 +209,6 @@ def send(bus: Bus, job: Job) -> None:
         bus.request(message)
     except BusError as error:
         LOG.warning("a job waits to be sent", extra={"fields": {"job": job.id, "reason": error}})
-
-
-def _split(parameters: Parameters) -> list[Parameters]:
-    """Return the parameters of the jobs that a request becomes."""
-    if isinstance(parameters, RecordParameters | RetrieveParameters):
-        return list(for_each_source(parameters))
-    return [parameters]
 
 
 def _ids(request_id: str, parts: list[Parameters]) -> list[str]:

@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import PurePosixPath
-from typing import Annotated, Any, Self, TypeVar
+from typing import Annotated, Any, Self
 
 from pydantic import BeforeValidator, Field, ValidationError, model_validator
 
@@ -121,7 +121,6 @@ class RoutineParameters(Model):
 
 
 Parameters = RecordParameters | RetrieveParameters | CheckParameters | RoutineParameters
-P = TypeVar("P", RecordParameters, RetrieveParameters)
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,9 +201,11 @@ def check_quota(parameters: Parameters, quotas: QuotaConfig) -> None:
             )
 
 
-def for_each_source(parameters: P) -> list[P]:
-    """Return the parameters of the jobs that a request for several sources becomes: one a source."""
-    return [parameters.model_copy(update={"sources": [name]}) for name in parameters.sources]
+def for_each_job(parameters: Parameters) -> list[Parameters]:
+    """Return the parameters of the jobs that a request becomes: one a source, where there are sources."""
+    if isinstance(parameters, RecordParameters | RetrieveParameters):
+        return [parameters.model_copy(update={"sources": [name]}) for name in parameters.sources]
+    return [parameters]
 
 
 def routing_key(kind: str, parameters: Parameters) -> str:

@@ -8,9 +8,9 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from forebay.config import Config
-from forebay.job import Job
+from forebay.job import Job, State
 from forebay.ports import Bus
-from forebay.run.ending import cancel, finish
+from forebay.run.ending import GOING_ON, cancel, finish
 from forebay.run.intake import DEFAULT_PROPOSAL as DEFAULT_PROPOSAL
 from forebay.run.intake import Intake
 from forebay.run.runs import Runs
@@ -19,9 +19,6 @@ from forebay.run.watch import Roll, Watch
 
 if TYPE_CHECKING:
     from forebay.store.catalog import Catalog, File, Proposal, Run
-
-GOING_ON = ("queued", "running", "cancelling")
-"""States of jobs that have not ended."""
 
 _LOOK_S = 1.0
 """How often a waiter looks into the catalogue, in case a status was lost on its way."""
@@ -116,7 +113,7 @@ class Operator:
     def jobs(
         self,
         *,
-        states: Sequence[str] = (),
+        states: Sequence[State] = (),
         proposal: str | None = None,
         limit: int = 100,
     ) -> list[Job]:

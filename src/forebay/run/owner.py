@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import socket
+from hashlib import blake2b
 from pathlib import Path
 
 _TEXT = re.compile(r"^(?P<name>\S+) on (?P<host>\S+) \(pid (?P<pid>\d+), (?P<birth>\S+)\)$")
@@ -32,8 +33,9 @@ def is_gone(text: str) -> bool:
 
 def _space() -> str:
     """Return what tells apart hosts of one name, and containers on one host."""
-    boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
-    return f"{boot}-{Path('/proc/self/ns/pid').stat().st_ino}"
+    boot = Path("/proc/sys/kernel/random/boot_id").read_bytes().strip()
+    space = b"%b %d" % (boot, Path("/proc/self/ns/pid").stat().st_ino)
+    return blake2b(space, digest_size=4).hexdigest()
 
 
 def _birth(pid: int) -> str:

@@ -108,7 +108,7 @@ class Runs:
         """End a transition, and say so on the bus."""
         state = states.next(_state(run), outcome)
         self._catalog.advance_run(
-            run.proposal, run.number, state, from_states=(run.state,), ended=state == "idle"
+            run.proposal, run.number, state, from_states=(run.state,), ends=state == "idle"
         )
         run = self._catalog.run(run.proposal, run.number)
         self._tell(run, reason)

@@ -12,7 +12,10 @@ from forebay.errors import ConfigError
 DETECTOR_ROLES = ("receive", "assemble", "live", "publish")
 """Services of a detector, in the order in which data walk through them."""
 
-ROLES = ("hub", *DETECTOR_ROLES, "epics")
+WORKER_ROLES = ("record", "retrieve")
+"""Services that carry out jobs; see `forebay.run.jobs.KINDS` for which."""
+
+ROLES = ("hub", *DETECTOR_ROLES, "epics", *WORKER_ROLES)
 
 Body = Callable[[Config, str, threading.Event], None]
 
@@ -27,5 +30,6 @@ def role_of(name: str) -> Body:
     """
     if name not in ROLES:
         raise ConfigError(f"There is no service {name!r}.", f"The services are: {', '.join(ROLES)}.")
-    body: Body = getattr(import_module(f"forebay.service.{name}"), name)
+    module = "worker" if name in WORKER_ROLES else name
+    body: Body = getattr(import_module(f"forebay.service.{module}"), name)
     return body

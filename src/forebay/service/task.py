@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 from forebay.config import Config
 from forebay.job import Job
+from forebay.store.catalog import File
 
 Why = Literal["", "cancel", "finish", "deadline", "shutdown"]
 """Why a job is to end before its end: somebody cancelled it, said that it is enough, or time is over."""
@@ -44,11 +45,17 @@ class Outcome:
         Why it ended as it did, for a person.
     failed:
         Whether what was asked for was not done, although there may be a file.
+    files:
+        Files that it made, to be booked.
+    checked:
+        Files that it checked, each with ``ok``, ``loss`` or ``problem``.
     """
 
     result: dict[str, Any]
     reason: str = ""
     failed: bool = False
+    files: tuple[File, ...] = ()
+    checked: dict[str, str] = field(default_factory=dict)
 
 
 class Task:
@@ -58,8 +65,6 @@ class Task:
     ----------
     directory:
         Folder of the proposal.
-    again:
-        Whether a worker that died had it before.
 
     Attributes
     ----------
@@ -67,11 +72,10 @@ class Task:
         Set when the job is to end now; `why` says why.
     """
 
-    def __init__(self, config: Config, job: Job, directory: Path, *, again: bool = False) -> None:
+    def __init__(self, config: Config, job: Job, directory: Path) -> None:
         self.config = config
         self.job = job
         self.directory = directory
-        self.again = again
         self.stop = threading.Event()
         self.why: Why = ""
         self._standing: Callable[[], Standing] = lambda: Standing(0, job.n_asked)

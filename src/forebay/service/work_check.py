@@ -20,6 +20,7 @@ def check(task: Task) -> Outcome:
     asked = CheckParameters.model_validate(task.job.parameters)
     paths = [contained(task.directory, name) for name in asked.files]
     reports: list[dict[str, Any]] = []
+    checked: dict[str, str] = {}
     task.follow(lambda: Standing(len(reports), len(paths)))
     for path in paths:
         if task.stop.is_set():
@@ -32,8 +33,11 @@ def check(task: Task) -> Outcome:
             "problems": found["problems"][:MOST_PROBLEMS],
         }
         reports.append(found)
+        severities = {problem.severity for problem in report.problems}
+        checked[str(path)] = next((one for one in ("problem", "loss") if one in severities), "ok")
     n_good = sum(report["is_good"] for report in reports)
     reason = f"{n_good} of {len(paths)} files are good" + (
         f", {len(paths) - len(reports)} were not looked at" if len(reports) < len(paths) else ""
     )
-    return Outcome({"files": reports, "n_good": n_good}, reason, failed=len(reports) < len(paths))
+    result = {"files": reports, "n_good": n_good}
+    return Outcome(result, reason, failed=len(reports) < len(paths), checked=checked)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import msgspec
 
 from forebay.config import Config
 from forebay.errors import RingError, StoreError
+from forebay.job import Job
 from forebay.pulse import PulseRange
 from forebay.ring.shared import SharedRing
 from forebay.run.jobs import Parameters, RecordParameters, RetrieveParameters, file_name, parse_parameters
@@ -17,7 +19,8 @@ from forebay.service.process import say
 from forebay.service.record import Recorder
 from forebay.service.tables import detector_config
 from forebay.service.task import Outcome, Standing, Task
-from forebay.store.left import job_of_part, manifest_of, throw_away
+from forebay.store.catalog import File
+from forebay.store.left import ends_of, job_of_part, manifest_of, throw_away
 from forebay.store.manifest import Manifest, Request
 from forebay.store.paths import contained, part_of
 from forebay.store.recover import recover
@@ -51,9 +54,9 @@ def record(task: Task) -> Outcome:
     except StoreError as error:
         if not path.exists():
             raise
-        return outcome(path, manifest_of(path), str(error), failed=True)
+        return outcome(task.job, path, manifest_of(path), str(error), failed=True)
     reason, failed = _judge(task, manifest)
-    return outcome(path, manifest, reason, failed=failed)
+    return outcome(task.job, path, manifest, reason, failed=failed)
 
 
 def as_recording(parameters: Parameters) -> RecordParameters | RetrieveParameters:
@@ -103,7 +106,7 @@ def take_over(task: Task, asked: RecordParameters | RetrieveParameters, path: Pa
         if found.requested.job != task.job.id:
             return None  # somebody else's: the recorder says so
         reason, failed = _judge(task, found)
-        return outcome(path, found, reason, failed=failed)
+        return outcome(task.job, path, found, reason, failed=failed)
     if job_of_part(path) != task.job.id:
         return None
     if asked.pulses is not None and not task.stop.is_set() and _is_remembered(task.config, asked):
@@ -114,7 +117,7 @@ def take_over(task: Task, asked: RecordParameters | RetrieveParameters, path: Pa
     found = manifest_of(path)
     got = sum(source.got for source in found.sources.values())
     reason = f"Its worker died; the {got} images that were written are kept in {path}."
-    return outcome(path, found, reason, failed=True)
+    return outcome(task.job, path, found, reason, failed=True)
 
 
 def _is_remembered(config: Config, asked: RecordParameters | RetrieveParameters) -> bool:
@@ -142,10 +145,11 @@ def _judge(task: Task, manifest: Manifest) -> tuple[str, bool]:
             return "The worker was stopped; the file holds what came until then.", True
         case "cancel":
             return "Cancelled; the file holds what came until then.", False
-    return manifest.reason, manifest.reason == "disk full"
+    is_short = manifest.reason == "stopped" and task.why != "finish"  # ended, and whoever ended it is dead
+    return manifest.reason, is_short or manifest.reason.startswith(("disk full", "failed"))
 
 
-def outcome(path: Path, manifest: Manifest, reason: str, *, failed: bool) -> Outcome:
+def outcome(job: Job, path: Path, manifest: Manifest, reason: str, *, failed: bool) -> Outcome:
     """Return what came of a recording: file, size, account of each source, counters."""
     sources: dict[str, Any] = {}
     for name, account in manifest.sources.items():
@@ -155,7 +159,7 @@ def outcome(path: Path, manifest: Manifest, reason: str, *, failed: bool) -> Out
             told[part]["is_whole"] = told[part]["is_whole"] and len(told[part]["ranges"]) <= MOST_RANGES
             told[part]["ranges"] = told[part]["ranges"][:MOST_RANGES]
         sources[name] = told
-    result = {
+    result: dict[str, Any] = {
         "file": str(path),
         "bytes": path.stat().st_size,
         "closed_by": manifest.closed_by,
@@ -163,4 +167,20 @@ def outcome(path: Path, manifest: Manifest, reason: str, *, failed: bool) -> Out
         "sources": sources,
         "counters": msgspec.to_builtins(manifest.counters.difference),
     }
-    return Outcome(result, reason, failed)
+    first, last = ends_of(path) or (None, None)
+    file = File(
+        path=str(path),
+        job=job.id,
+        proposal=job.proposal,
+        run=job.run,
+        acquisition=job.acquisition,
+        source=", ".join(manifest.sources),
+        n_bytes=result["bytes"],
+        first_pulse=first,
+        last_pulse=last,
+        n_expected=sum(source.expected for source in manifest.sources.values()),
+        n_got=sum(source.got for source in manifest.sources.values()),
+        n_missing=sum(source.missing.n for source in manifest.sources.values()),
+        created_ns=time.time_ns(),
+    )
+    return Outcome(result, reason, failed, (file,))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 from pathlib import Path
 
 import h5py
@@ -25,6 +26,16 @@ def manifest_of(path: Path) -> Manifest:
     return from_json(text)
 
 
+def ends_of(path: Path) -> tuple[int, int] | None:
+    """Return the first and the last pulse id in a file of images; None if it has none."""
+    try:
+        with h5py.File(path, "r") as file:
+            pulse_ids = file["entry/data/pulse_id"]
+            return (int(pulse_ids[0]), int(pulse_ids[-1])) if len(pulse_ids) else None
+    except (OSError, RuntimeError, KeyError) as error:
+        raise explain(error, f"Cannot read {path}") from error
+
+
 def job_of_part(final: Path) -> str | None:
     """Return the job for which the part of `final` was written; None if there is no part that says so.
 
@@ -37,7 +48,18 @@ def job_of_part(final: Path) -> str | None:
 
 
 def throw_away(final: Path) -> None:
-    """Remove the part of `final` and its journal, the part first: a journal alone is no file."""
+    """Remove the part of `final` and its journal, the part first: a journal alone is no file.
+
+    Raises
+    ------
+    StoreError
+        If a recorder is still writing it.
+    """
     part = part_of(final)
-    part.unlink(missing_ok=True)
-    journal_of(part).unlink(missing_ok=True)
+    with journal_of(part).open("rb") as journal:
+        try:
+            fcntl.flock(journal, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise StoreError(f"{part} is still being written.", "Wait for its recorder to end.") from error
+        part.unlink(missing_ok=True)
+        journal_of(part).unlink()
