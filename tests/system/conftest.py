@@ -1,11 +1,17 @@
 """What several tests of processes and sockets need."""
 
+import os
 import socket
+import tempfile
 import threading
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import pytest
+
+from . import postgres
 
 _SO_RCVBUFFORCE = 33
 _BUFFER_BYTES = 64 * 2**20
@@ -66,3 +72,14 @@ class UdpInlet:
 def udp_inlet() -> type[UdpInlet]:
     """Return the class of inlets: ``with udp_inlet(first_port, n_ports) as inlet``."""
     return UdpInlet
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[postgres.Postgres]:
+    """Lend a PostgreSQL of our own; skips where none is installed, fails in CI."""
+    if reason := postgres.missing():
+        (pytest.fail if os.environ.get("CI") else pytest.skip)(reason)
+    with tempfile.TemporaryDirectory(prefix="fb-pg-", dir="/tmp") as directory:
+        Path(directory).chmod(0o755)  # not below pytest's, which only its user may enter
+        with postgres.Postgres(Path(directory) / "server") as server:
+            yield server

@@ -18,7 +18,8 @@ def add_job(connection: sa.Connection, job: Job) -> bool:
     """Book a job unless its id is known; see `forebay.store.catalog.Catalog.add_job`."""
     row = to_row(job)
     history = row.pop("history") or (Change(job.state, job.created_ns, job.owner),)
-    if connection.execute(insert_new(connection, JOBS, "id", row)).rowcount != 1:
+    added = connection.execute(insert_new(connection, JOBS, "id", row).returning(JOBS.c.id))
+    if added.one_or_none() is None:
         return False
     connection.execute(sa.insert(CHANGES), [{"job": job.id, **to_row(one)} for one in history])
     return True

@@ -56,7 +56,9 @@ def with_history(rows: Iterable[sa.Row[Any]], changes: Iterable[sa.Row[Any]]) ->
     return [msgspec.structs.replace(job, history=tuple(histories.get(job.id, ()))) for job in jobs]
 
 
-def insert_new(connection: sa.Connection, table: sa.Table, key: str, row: dict[str, Any]) -> sa.Insert:
+def insert_new(
+    connection: sa.Connection, table: sa.Table, key: str, row: dict[str, Any]
+) -> sqlite.Insert | postgresql.Insert:
     """Return the statement that adds a row unless there is one of the same `key`."""
     insert = sqlite.insert if connection.dialect.name == "sqlite" else postgresql.insert
     return insert(table).values(row).on_conflict_do_nothing(index_elements=[key])
