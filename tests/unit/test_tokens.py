@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from typer.testing import CliRunner
 
-from forebay.api.tokens import ANYONE, PREFIX, TokenFile, demand, moment
+from forebay.api.tokens import ANYONE, PREFIX, TokenFile, demand_proposal, demand_scope, moment
 from forebay.cli.app import app
 from forebay.errors import AccessError, ConfigError, TokenError
 
@@ -133,14 +133,16 @@ def test_scopes_and_proposals(file):
     file.add("ann", "operate", ["p1"])
     (ann,) = file.tokens()
     for scope in ("read", "operate"):
-        demand(ann, scope, "p1", "look")
+        demand_scope(ann, scope, "This")
+    with pytest.raises(AccessError, match="This needs the scope admin; the token of ann has operate"):
+        demand_scope(ann, "admin", "This")
+    demand_proposal(ann, "p1")
     for proposal in ("p2", None, ""):
         with pytest.raises(AccessError, match="is for p1"):
-            demand(ann, "read", proposal, "look")
-    with pytest.raises(AccessError, match="needs the scope admin; the token of ann has operate"):
-        demand(ann, "admin", "p1", "close a proposal")
-    demand(ANYONE, "admin", None, "do anything")
-    demand(ANYONE, "admin", "p9", "do anything")
+            demand_proposal(ann, proposal)
+    demand_scope(ANYONE, "admin", "This")
+    for proposal in ("p9", None):
+        demand_proposal(ANYONE, proposal)
 
 
 @pytest.mark.parametrize(("text", "hours"), [("90m", 1.5), ("12h", 12), ("30d", 720), ("2w", 336)])

@@ -240,13 +240,17 @@ def moment(text: str) -> datetime:
     return found if found.tzinfo else found.replace(tzinfo=UTC)
 
 
-def demand(token: Token, scope: Scope, proposal: str | None, doing: str) -> None:
-    """Refuse what a token does not allow; `AccessError` says what it does."""
+def demand_scope(token: Token, scope: Scope, doing: str) -> None:
+    """Refuse what the scope of a token does not allow; `AccessError` says which would."""
     if not token.allows(scope):
         raise AccessError(
-            f"To {doing} needs the scope {scope}; the token of {token.name} has {token.scope}.",
+            f"{doing} needs the scope {scope}; the token of {token.name} has {token.scope}.",
             f"Ask for another token: forebay token add NAME --scope {scope}",
         )
+
+
+def demand_proposal(token: Token, proposal: str | None) -> None:
+    """Refuse what belongs to a proposal that a token is not for; `AccessError` says which it is for."""
     if not token.allows_proposal(proposal):
         raise AccessError(
             f"The token of {token.name} is for {', '.join(token.proposals)}, "

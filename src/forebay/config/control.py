@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Annotated, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from forebay.config.base import Model, Port
+
+
+HostName = Annotated[str, Field(pattern=r"^[A-Za-z0-9]([A-Za-z0-9.-]{0,252})$")]
 
 
 class WorkersConfig(Model):
@@ -32,7 +36,19 @@ class ApiConfig(Model):
     behind_proxy: bool = Field(
         False, description="A reverse proxy checks who comes: no tokens on other addresses than loopback."
     )
-    max_body_bytes: int = Field(2**20, ge=1024, description="Largest body of a request.")
+    host_names: list[HostName] = Field(
+        default_factory=list, description="Names under which we are reached, besides localhost and our own."
+    )
+    certificate: Path | None = Field(None, description="TLS certificate (PEM), with its chain; none is HTTP.")
+    key: Path | None = Field(None, description="Private key of the certificate (PEM).")
+    max_body_bytes: int = Field(2**20, ge=1024, description="Largest body of a request, in bytes.")
+    max_watchers: int = Field(100, ge=1, le=10_000, description="Most clients that watch at once.")
+
+    @model_validator(mode="after")
+    def _both_of_tls(self) -> Self:
+        if (self.certificate is None) != (self.key is None):
+            raise ValueError("certificate and key belong together: give both or none")
+        return self
 
 
 def default_state_dir() -> Path:
