@@ -8,7 +8,7 @@ import socket
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, IPv6Address
 
 import numpy as np
 from numpy.typing import NDArray
@@ -62,7 +62,9 @@ class Buffered:
     given: int
 
 
-def open_port(address: IPv4Address, port: int, receive_buffer_bytes: int) -> tuple[socket.socket, Buffered]:
+def open_port(
+    address: IPv4Address | IPv6Address, port: int, receive_buffer_bytes: int
+) -> tuple[socket.socket, Buffered]:
     """Bind one UDP port with a large buffer and a count of what the kernel drops.
 
     Raises
@@ -70,7 +72,7 @@ def open_port(address: IPv4Address, port: int, receive_buffer_bytes: int) -> tup
     ConfigError
         If the address is not ours or the port is taken or not allowed.
     """
-    sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    sock = socket.socket(socket.AF_INET6 if address.version == 6 else socket.AF_INET, socket.SOCK_DGRAM)
     try:
         sock.bind((str(address), port))
     except OSError as error:
