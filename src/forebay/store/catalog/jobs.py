@@ -8,7 +8,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from forebay.errors import CatalogError, StateError
+from forebay.errors import StateError, UnknownError
 from forebay.job import NEXT, Change, Job, State
 from forebay.store.catalog.rows import insert_new, to_json, to_row, with_history
 from forebay.store.catalog.tables import CHANGES, JOBS
@@ -37,9 +37,9 @@ def get_jobs(connection: sa.Connection, *where: sa.ColumnElement[bool], limit: i
 
 
 def get_job(connection: sa.Connection, job_id: str) -> Job:
-    """Return a job; `CatalogError` if there is none of that id."""
+    """Return a job; `UnknownError` if there is none of that id."""
     if not (found := get_jobs(connection, JOBS.c.id == job_id)):
-        raise CatalogError(f"There is no job {job_id!r}.", "See which there are: forebay jobs")
+        raise UnknownError(f"There is no job {job_id!r}.", "See which there are: forebay jobs")
     return found[0]
 
 

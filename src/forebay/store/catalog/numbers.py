@@ -7,7 +7,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from forebay.errors import CatalogError, StateError
+from forebay.errors import StateError, UnknownError
 from forebay.store.catalog.rows import from_row, to_row
 from forebay.store.catalog.tables import ACQUISITIONS, PROPOSALS, RUNS
 from forebay.store.catalog.values import Acquisition, Proposal, Run
@@ -18,22 +18,22 @@ def get_proposal(connection: sa.Connection, name: str, *, lock: bool = False) ->
 
     Raises
     ------
-    CatalogError
+    UnknownError
         If there is none of that name.
     """
     query = sa.select(PROPOSALS).where(PROPOSALS.c.name == name)
     row = connection.execute(query.with_for_update() if lock else query).one_or_none()
     if row is None:
-        raise CatalogError(f"There is no proposal {name!r}.", "See which there are: forebay proposals")
+        raise UnknownError(f"There is no proposal {name!r}.", "See which there are: forebay proposals")
     return from_row(Proposal, row)
 
 
 def get_run(connection: sa.Connection, proposal: str, number: int) -> Run:
-    """Return a run; `CatalogError` if there is none of that number."""
+    """Return a run; `UnknownError` if there is none of that number."""
     query = sa.select(RUNS).where(RUNS.c.proposal == proposal, RUNS.c.number == number)
     row = connection.execute(query).one_or_none()
     if row is None:
-        raise CatalogError(
+        raise UnknownError(
             f"Proposal {proposal} has no run {number}.",
             f"See which it has: forebay runs --proposal {proposal}",
         )
