@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from forebay.config import Config
     from forebay.ports import Bus
     from forebay.run.bus.embedded import EmbeddedBus
+    from forebay.run.bus.rabbit import RabbitBus
 
 PATIENCE_S = 10.0
 """Longest wait for the bus in each method, unless told otherwise."""
@@ -41,9 +42,16 @@ def connect(config: Config, *, name: str = "forebay", patience_s: float = PATIEN
     return bus
 
 
-def _open(config: Config, name: str, patience_s: float) -> EmbeddedBus:
-    from forebay.run.bus.embedded import EmbeddedBus
+def _open(config: Config, name: str, patience_s: float) -> EmbeddedBus | RabbitBus:
+    if config.bus == "embedded":
+        from forebay.run.bus.embedded import EmbeddedBus
 
-    if config.bus != "embedded":
-        raise BusError(f"{name}: this forebay knows no other bus than the embedded one.")
-    return EmbeddedBus(config, patience_s)
+        return EmbeddedBus(config, patience_s)
+    try:
+        from forebay.run.bus.rabbit import open_rabbit
+    except ImportError as error:
+        raise BusError(
+            f"RabbitMQ needs a library that is not installed ({error.name}).",
+            "Install it: pip install 'forebay[rabbitmq]'",
+        ) from error
+    return open_rabbit(config.bus, name, patience_s)

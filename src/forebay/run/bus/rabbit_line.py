@@ -1,0 +1,326 @@
+"""One connection to a RabbitMQ, in an event loop in a thread of its own, and made again when it is lost."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+import time
+from collections.abc import Awaitable, Callable
+from concurrent.futures import CancelledError
+from typing import Any, Protocol, TypeVar
+
+import aio_pika
+import aiormq
+from aio_pika.abc import AbstractChannel, AbstractConnection, AbstractExchange
+from aio_pika.exceptions import CONNECTION_EXCEPTIONS
+from yarl import URL
+
+from forebay.errors import BusError
+
+LOG = logging.getLogger("forebay.bus")
+
+EXCHANGES = {"request": "topic", "status": "fanout", "kill": "topic"}
+"""As operators at PSI know them; durable here, unless they are there already."""
+
+HEARTBEAT_S = 15
+"""A broker or network that is silent for twice as long is taken for gone."""
+
+_BACKOFF_S = (0.1, 0.2, 0.5, 1.0, 2.0)
+_CONNECT_S = 10.0
+_LEAVE_S = 1.0
+_LOST = (*CONNECTION_EXCEPTIONS, ValueError)
+"""What the libraries raise when a connection breaks; a ValueError where bytes mean nothing."""
+
+logging.getLogger("aiormq").setLevel(logging.CRITICAL)  # it tells again, with tracebacks, what we tell
+
+T = TypeVar("T")
+
+
+class End(Protocol):
+    """Something that consumes: begun on each new connection, before any call may use that one."""
+
+    async def begin(self, session: Session) -> None:
+        """Start to consume on this connection."""
+        ...
+
+    async def end(self, session: Session) -> None:
+        """Consume no more."""
+        ...
+
+
+class Session:
+    """One life of the connection.
+
+    Attributes
+    ----------
+    channel:
+        For publishing: with confirms; what no queue takes raises `aio_pika.exceptions.PublishError`.
+    exchanges:
+        By name.
+    since:
+        When it began (monotonic).
+    """
+
+    def __init__(self, connection: AbstractConnection) -> None:
+        self.connection = connection
+        self.lost = asyncio.Event()
+        self.since = time.monotonic()
+        self.exchanges: dict[str, AbstractExchange] = {}
+        self.channel: AbstractChannel
+        connection.close_callbacks.add(self._on_lost)
+
+    def _on_lost(self, *_: Any) -> None:
+        self.lost.set()
+
+    async def open(self) -> None:
+        """Open the channel and see that the exchanges are there."""
+        self.channel = await self.watched_channel(publisher_confirms=True, on_return_raises=True)
+        for name, kind in EXCHANGES.items():
+            self.exchanges[name] = await self._exchange(name, kind)
+
+    async def watched_channel(self, **options: bool) -> AbstractChannel:
+        """Return a channel without which this session is as good as lost."""
+        channel = await self.connection.channel(**options)
+        channel.close_callbacks.add(self._on_channel_lost)
+        return channel
+
+    async def check_queue(self, queue: str) -> None:
+        """Raise `BusError` if that queue was not declared."""
+        try:
+            async with self.connection.channel() as trial:
+                await trial.get_queue(queue)
+        except aiormq.exceptions.ChannelNotFoundEntity as error:
+            raise BusError(f"There is no queue {queue!r}.", "Declare it first.") from error
+
+    def _on_channel_lost(self, _: Any, error: BaseException | None) -> None:
+        if isinstance(error, aiormq.exceptions.ChannelClosed):
+            LOG.warning("the broker closed a channel", extra={"fields": {"reason": error}})
+            self.lost.set()
+
+    async def _exchange(self, name: str, kind: str) -> AbstractExchange:
+        try:
+            async with self.connection.channel() as trial:
+                await trial.declare_exchange(name, kind, durable=True)
+        except aiormq.exceptions.ChannelPreconditionFailed as error:
+            LOG.warning(
+                "an exchange is there with other properties; it is used as it is",
+                extra={"fields": {"exchange": name, "reason": error}},
+            )
+        return await self.channel.get_exchange(name, ensure=False)
+
+
+class RabbitLine:
+    """A connection that several threads use; `aio_pika` runs in a thread of this object.
+
+    Parameters
+    ----------
+    url:
+        ``amqp://user:password@host:port/vhost``; ``amqps`` for TLS.
+    name:
+        Shown in the broker's list of connections.
+    """
+
+    def __init__(self, url: str, name: str) -> None:
+        self._url = url
+        self._name = name
+        self.shown = str(URL(url).with_password("***") if URL(url).password else URL(url))
+        self._ends: list[End] = []
+        self._session: Session | None = None
+        self._why = "it does not answer"
+        self._refused = False
+        self._loop = asyncio.new_event_loop()
+        self._changed = asyncio.Event()
+        self._closed = False
+        self._thread = threading.Thread(target=self._run, name="bus", daemon=True)
+        self._thread.start()
+        self._keeping = asyncio.run_coroutine_threadsafe(self._keep_connected(), self._loop)
+
+    # --- from other threads
+
+    def do(self, what: Callable[[Session], Awaitable[T]], timeout: float) -> T:
+        """Carry out `what` on the connection; on a new one again if it is lost meanwhile.
+
+        Raises
+        ------
+        BusError
+            If that was not possible within `timeout` seconds, or the broker refuses.
+        """
+        if self._closed:
+            raise BusError("This end of the bus was closed.")
+        future = asyncio.run_coroutine_threadsafe(self._do(what, time.monotonic() + timeout), self._loop)
+        try:
+            return future.result()
+        except CancelledError as error:
+            raise BusError("This end of the bus was closed.") from error
+
+    def join(self, end: End, timeout: float) -> None:
+        """Begin an end, on this connection and on all later ones; raises as `do`."""
+
+        async def begin(session: Session) -> None:
+            await end.begin(session)
+            if end not in self._ends:
+                self._ends.append(end)
+
+        self.do(begin, timeout)
+
+    def leave(self, end: End) -> None:
+        """End this end, and begin it no more."""
+
+        async def leave(session: Session) -> None:
+            if end in self._ends:
+                self._ends.remove(end)
+            await end.end(session)
+
+        try:
+            self.do(leave, _LEAVE_S)
+        except BusError as error:  # the broker is away, or this bus was closed: all ends went with it
+            LOG.debug("leaving: %s", error)
+            if end in self._ends:
+                self._ends.remove(end)
+
+    def close(self) -> None:
+        """End; may be called twice."""
+        if self._closed:
+            return
+        self._closed = True
+        asyncio.run_coroutine_threadsafe(self._stop(), self._loop).result()
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
+
+    # --- in the loop
+
+    def _run(self) -> None:
+        asyncio.set_event_loop(self._loop)
+        self._loop.run_forever()
+
+    async def _stop(self) -> None:
+        others = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
+        if self._session is not None:
+            await asyncio.wait([asyncio.ensure_future(self._session.connection.close())], timeout=_CONNECT_S)
+        for task in others:
+            task.cancel()
+        await asyncio.gather(*others, return_exceptions=True)
+
+    async def _do(self, what: Callable[[Session], Awaitable[T]], end: float) -> T:
+        while True:
+            session = await self._wait_session(end)
+            try:
+                async with asyncio.timeout(max(0.0, end - time.monotonic())):
+                    return await what(session)
+            except BusError:
+                raise
+            except TimeoutError as error:
+                raise self._unreachable("it did not answer in time") from error
+            except aiormq.exceptions.PublishError:
+                raise
+            except _LOST as error:
+                await asyncio.sleep(0)  # the news of a lost connection may come behind the error
+                if not self._is_lost(session):
+                    raise _refusal(error) from error
+            except asyncio.CancelledError:
+                task = asyncio.current_task()
+                if (task is not None and task.cancelling()) or not self._is_lost(session):
+                    raise
+
+    def _is_lost(self, session: Session) -> bool:
+        return session.lost.is_set() or session.connection.is_closed or session.channel.is_closed
+
+    async def _wait_session(self, end: float) -> Session:
+        while self._session is None or self._is_lost(self._session):
+            left = end - time.monotonic()
+            if left <= 0 or self._refused or self._keeping.done():
+                raise self._unreachable(self._why)
+            self._changed.clear()
+            try:
+                await asyncio.wait_for(self._changed.wait(), min(left, 0.1))
+            except TimeoutError:
+                continue
+        return self._session
+
+    def _unreachable(self, why: str) -> BusError:
+        return BusError(
+            f"The message broker {self.shown} cannot be used: {why}.",
+            "See that RabbitMQ runs there, and that user, password and vhost in `bus` are right.",
+        )
+
+    async def _keep_connected(self) -> None:
+        n_failures = 0
+        while True:
+            try:
+                self._session = await self._connect()
+            except (*_LOST, BusError) as error:
+                self._why = _reason(error)
+                self._refused = isinstance(error, aiormq.exceptions.AuthenticationError) or _is_refusal(error)
+                if n_failures == 0:
+                    LOG.warning(
+                        "the message broker cannot be reached; trying again",
+                        extra={"fields": {"broker": self.shown, "reason": self._why}},
+                    )
+                self._changed.set()
+                await asyncio.sleep(_BACKOFF_S[min(n_failures, len(_BACKOFF_S) - 1)])
+                n_failures += 1
+                continue
+            LOG.info("connected", extra={"fields": {"broker": self.shown}})
+            n_failures, self._refused = 0, False
+            self._changed.set()
+            await self._session.lost.wait()
+            if self._closed:
+                return
+            LOG.warning("the message broker was lost", extra={"fields": {"broker": self.shown}})
+            self._why = "the connection was lost"
+            lost, self._session = self._session, None
+            await self._end(lost)
+
+    async def _connect(self) -> Session:
+        connection = await aio_pika.connect(
+            self._url,
+            timeout=_CONNECT_S,
+            heartbeat=HEARTBEAT_S,
+            client_properties={"connection_name": self._name},
+        )
+        session = Session(connection)
+        try:
+            async with asyncio.timeout(_CONNECT_S):
+                await session.open()
+                for end in list(self._ends):
+                    await end.begin(session)
+        except BaseException:
+            await self._end(session)
+            raise
+        return session
+
+    async def _end(self, session: Session) -> None:
+        """Close what is left of a connection; its errors have been told already."""
+        try:
+            async with asyncio.timeout(1.0):
+                await session.connection.close()
+        except _LOST as error:
+            LOG.debug("closing: %r", error)
+
+
+def _reason(error: BaseException) -> str:
+    if isinstance(error, TimeoutError):
+        return "it does not answer"
+    if isinstance(error, aiormq.exceptions.InvalidFrameError) and "Connection.Close" in str(error):
+        return "it refused, which means most often that there is no such vhost, or that it is not this user's"
+    return str(error).rstrip(".") or type(error).__name__
+
+
+def _is_refusal(error: BaseException) -> bool:
+    text = str(error)
+    return any(word in text for word in ("ACCESS_REFUSED", "NOT_ALLOWED"))
+
+
+def _refusal(error: BaseException) -> BusError:
+    """Return what the broker's refusal means."""
+    text = _reason(error)
+    if "ACCESS_REFUSED" in text:
+        return BusError(f"The message broker refused: {text}.", "Give this user the right to it.")
+    if "PRECONDITION_FAILED" in text:
+        return BusError(
+            f"The message broker has it with other properties: {text}.",
+            "Delete the old one (rabbitmqctl delete_queue), or use another vhost.",
+        )
+    return BusError(f"The message broker refused: {text}.")
