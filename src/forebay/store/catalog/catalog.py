@@ -14,7 +14,7 @@ from forebay.job import Job, State
 from forebay.store.catalog import jobs, numbers
 from forebay.store.catalog.database import Database, is_retried, tries
 from forebay.store.catalog.rows import from_row, insert_new, to_row
-from forebay.store.catalog.tables import FILES, JOBS, PROPOSALS, RUNS
+from forebay.store.catalog.tables import ACQUISITIONS, FILES, JOBS, PROPOSALS, RUNS
 from forebay.store.catalog.values import Acquisition, File, Proposal, Run
 
 T = TypeVar("T")
@@ -146,6 +146,15 @@ class Catalog:
             numbers.get_proposal(connection, proposal)
             rows = connection.execute(query.order_by(RUNS.c.number.desc()).limit(limit))
             return [from_row(Run, row) for row in rows]
+
+    def acquisitions(self, proposal: str, *, run: int | None = None, limit: int = 100) -> list[Acquisition]:
+        """Return acquisitions, newest first: of a proposal, or of one of its runs."""
+        query = sa.select(ACQUISITIONS).where(ACQUISITIONS.c.proposal == proposal)
+        if run is not None:
+            query = query.where(ACQUISITIONS.c.run == run)
+        with self._database.read() as connection:
+            rows = connection.execute(query.order_by(ACQUISITIONS.c.unique_number.desc()).limit(limit))
+            return [from_row(Acquisition, row) for row in rows]
 
     def advance_run(
         self, proposal: str, number: int, state: str, *, from_states: Collection[str], ends: bool = False

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 from forebay.config import Config
@@ -25,10 +26,15 @@ def open_catalog(config: Config) -> Catalog:
     """
     if config.catalog != "sqlite":
         database = open_postgresql(config.catalog)
-        migrate(database)
-        return Catalog(database)
-    path = sqlite_path(config.state_dir.absolute())
-    database = open_sqlite(path)
-    with one_at_a_time(path.with_suffix(".lock")):  # who makes a file of SQLite must be alone with it
-        migrate(database)
+        alone: AbstractContextManager[None] = nullcontext()
+    else:
+        path = sqlite_path(config.state_dir.absolute())
+        database = open_sqlite(path)
+        alone = one_at_a_time(path.with_suffix(".lock"))  # who makes a file of SQLite must be alone with it
+    try:
+        with alone:
+            migrate(database)
+    except BaseException:
+        database.close()
+        raise
     return Catalog(database)
