@@ -15,6 +15,7 @@ from forebay.store import manifest as m
 from forebay.store.channel_recover import is_channel_journal, rebuild_channels
 from forebay.store.chunks import Wreck
 from forebay.store.journal import HeadlessError, Journalled, read_journal
+from forebay.store.larpix_recover import is_larpix_journal, rebuild_larpix
 from forebay.store.layout import ImageLayout, build_manifest
 from forebay.store.paths import explain, final_of, journal_of, link_in_place, part_of, sync
 
@@ -95,7 +96,11 @@ def _is_done(final: Path, part: Path) -> bool:
 
 
 def _rebuild(final: Path, part: Path, journal: Path) -> None:
-    rebuild = rebuild_channels if is_channel_journal(journal) else _rebuild_images
+    rebuild = _rebuild_images
+    if is_channel_journal(journal):
+        rebuild = rebuild_channels
+    elif is_larpix_journal(journal):
+        rebuild = rebuild_larpix
     temporary = _temporary(part)
     temporary.unlink(missing_ok=True)
     try:

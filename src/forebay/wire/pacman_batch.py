@@ -32,6 +32,10 @@ class Batch:
 
     Attributes
     ----------
+    is_good:
+        (message,) of all: whether it is in order.
+    data, lengths:
+        (byte,) and (message,): the messages that are in order, as they came.
     kinds, seconds:
         (message,): first byte, and time of the board, unix seconds.
     counts:
@@ -44,7 +48,7 @@ class Batch:
         Messages that have another number of words than they say; the words that they have are taken.
     """
 
-    def __init__(self, data: Frame, lengths: NDArray[Any]) -> None:
+    def __init__(self, data: Frame | NDArray[np.uint8], lengths: NDArray[Any]) -> None:
         lengths = lengths.astype(np.int64)
         if int(lengths.sum()) != len(data):
             raise WireError(f"Messages of {lengths.sum()} bytes together cannot be {len(data)} bytes.")
@@ -52,13 +56,15 @@ class Batch:
         starts = np.cumsum(lengths) - lengths
         good = (lengths >= HEADER_BYTES) & (lengths % WORD.itemsize == HEADER_BYTES)
         good[good] = np.isin(raw[starts[good]], (DATA_MESSAGE, REQUEST, REPLY))
+        self.is_good: NDArray[np.bool_] = good
         self.n_malformed = int(np.count_nonzero(~good))
         if self.n_malformed:
             raw = raw[np.repeat(good, lengths)]
             lengths = lengths[good]
             starts = np.cumsum(lengths) - lengths
-        self._halves = raw.view("<u8")
-        """Every message is one header and two integers a word."""
+        self.data: NDArray[np.uint8] = raw
+        self.lengths: NDArray[np.int64] = lengths
+        self._halves = raw.view("<u8")  # every message is one header and two integers a word
         self._headers = starts // 8
         headers = self._halves[self._headers].view(HEADER)
         self.kinds: NDArray[np.uint8] = headers["kind"]
