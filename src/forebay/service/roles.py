@@ -15,7 +15,7 @@ DETECTOR_ROLES = ("receive", "assemble", "live", "publish")
 WORKER_ROLES = ("record", "retrieve")
 """Services that carry out jobs; see `forebay.run.jobs.KINDS` for which."""
 
-ROLES = ("hub", *DETECTOR_ROLES, "epics", *WORKER_ROLES)
+ROLES = ("hub", *DETECTOR_ROLES, "epics", *WORKER_ROLES, "gateway")
 
 Body = Callable[[Config, str, threading.Event], None]
 
