@@ -3,6 +3,7 @@
 import importlib.util
 import json
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -13,7 +14,7 @@ import hdf5plugin  # noqa: F401 - registers the filter
 import numpy as np
 import pytest
 from tests.system.bs_stand import BsStand
-from tests.system.stand import free_ports
+from tests.system.stand import free_ports, wait_until
 
 pytestmark = pytest.mark.compat
 
@@ -113,25 +114,44 @@ def test_psi_bsread_behind_our_sender(tmp_path):
     assert [json.loads(line)[3]["ABCD"][0][2] for line in lines] == [10.0 * p for p in range(1, 21)]
 
 
+@pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
 def test_the_whole_run_at_100_hz(stand, tmp_path):
-    """100 scalars, 5 waveforms, 2 strings, a camera of 1280 x 1024; the range begins in the past."""
-    source = start("run", stand.source_port, 400, 100)
+    """100 scalars, 5 waveforms, 2 strings, a camera of 1280 x 1024; by pulse ids, and by times."""
     buffer = stand.buffer("-b", 300, "--analyzer")
-    writer = stand.writer(tmp_path / "run.h5")
-    writer.ask("PUT", "/start_pulse_id/60")
-    writer.waits_for(150)
-    writer.ask("PUT", "/stop_pulse_id/299")
-    assert writer.wait().code == 0
-    finish(source)
-    done = buffer.stop()
-    assert "consumers_lost=0" in done.err
-    with h5py.File(tmp_path / "run.h5") as file:
+    with start("run", stand.source_port, 5000, 100) as source:
+        try:
+            write_twice(stand, tmp_path)
+        finally:
+            source.kill()
+    assert "consumers_lost=0" in buffer.stop().err
+    assert check_run(tmp_path / "past.h5") == list(range(60, 300))
+    ids = check_run(tmp_path / "works.h5")
+    assert ids == list(range(ids[0], ids[-1] + 1))
+    assert len(ids) >= 50
+
+
+def write_twice(stand, tmp_path):
+    past = stand.writer(tmp_path / "past.h5")
+    past.curl("-X", "PUT", f"localhost:{past.port}/start_pulse_id/60")
+    past.waits_for(150)
+    past.curl("-X", "PUT", f"localhost:{past.port}/stop_pulse_id/299")
+    assert past.wait().code == 0
+
+    now = stand.writer(tmp_path / "works.h5", "--log_level=DEBUG")
+    assert now.curl("-X", "PUT", f"localhost:{now.port}/start_now") == ""
+    wait_until(lambda: now.statistics()["counters"]["received"] >= 50, "half a second")
+    assert now.curl("-X", "PUT", f"localhost:{now.port}/stop_now") == ""
+    assert now.wait().code == 0
+
+
+def check_run(path):
+    """Return the pulse ids of a file of the long run after a look at every value."""
+    with h5py.File(path) as file:
         data = file["data"]
-        channels = {
-            name for name, group in data.items() if {"data", "pulse_id"} <= group.keys()
-        }  # SwissFEL's rule
+        # SwissFEL's rule of what is a channel
+        channels = {name for name, group in data.items() if {"data", "pulse_id"} <= group.keys()}
         assert channels == set(bs_peer.run_values(0))
-        ids = list(range(60, 300))
+        ids = data["TEXT"]["pulse_id"][:].tolist()
         for name in channels:
             assert data[name]["pulse_id"][:].tolist() == ids, name
         for i, pulse_id in enumerate(ids):
@@ -141,3 +161,4 @@ def test_the_whole_run_at_100_hz(stand, tmp_path):
                     assert np.ravel(found)[0].decode() == value
                 else:
                     assert np.array_equal(np.reshape(found, np.shape(value)), value), (name, pulse_id)
+    return ids
