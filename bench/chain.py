@@ -64,7 +64,7 @@ def run_chain(directory: Path, n_modules: int, n_pulses: int, threads: int, name
             time.sleep(0.05)
         children = {c.cmdline()[4]: c for c in psutil.Process(services.pid).children()}
         before = {role: sum(child.cpu_times()[:2]) for role, child in children.items()}
-        record = [*FOREBAY, "record", "BENCH", f"{name}.h5", "-c", str(config), "--json"]
+        record = [*FOREBAY, "record", "BENCH", f"{name}.h5", "-c", str(config), "--json", "--direct"]
         record += ["--pulses", f"1..{n_pulses}", "--idle", "20"]
         recorder = subprocess.Popen(record, stdout=subprocess.PIPE, text=True)
         while not (directory / f"{name}.h5.part").exists():

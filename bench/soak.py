@@ -70,7 +70,7 @@ def main() -> None:
             str(N_MODULES),
         ]
         sim += ["--port", str(port), "--rate", str(RATE_HZ), "--pattern", "ramp", "--fault", "loss=0.0001"]
-        record = [*forebay, "record", "SOAK", "soak.h5", "--config", str(config), "--json"]
+        record = [*forebay, "record", "SOAK", "soak.h5", "--config", str(config), "--json", "--direct"]
         recorder = subprocess.Popen(record, stdout=subprocess.PIPE, text=True)
         simulator = subprocess.Popen(sim, stdout=subprocess.DEVNULL)
         processes = {

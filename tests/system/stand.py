@@ -205,6 +205,7 @@ class Stand:
                 },
                 "record": {"directory": str(self.data), "min_free_bytes": 0, **(record or {})},
                 "runtime_dir": str(self.runtime_dir),
+                "state_dir": str(directory / "state"),
             }
         )
 
@@ -264,8 +265,10 @@ class Stand:
         return self.start("sim", "detector", *mine, *pattern, *words)
 
     def record(self, file: str, *words: object, **options: Any) -> Program:
-        """Start ``forebay record`` of this detector into ``data/FILE``."""
-        return self.start("record", self.name, file, "--config", self.config_path, *words, **options)
+        """Start ``forebay record --direct`` of this detector into ``data/FILE``: no worker, no catalogue."""
+        return self.start(
+            "record", self.name, file, "--direct", "--config", self.config_path, *words, **options
+        )
 
     # --- what is there
 

@@ -8,10 +8,12 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
-from forebay.cli import tools
+from forebay.cli import operate, tools
 from forebay.cli.bs import bs_app
 from forebay.cli.config import config_app
 from forebay.cli.epics import epics_app
+from forebay.cli.proposal import proposal_app
+from forebay.cli.record import record, retrieve
 from forebay.cli.token import token_app
 from forebay.errors import ForebayError
 
@@ -26,7 +28,19 @@ app.add_typer(config_app, name="config")
 app.add_typer(tools.sim_app, name="sim")
 app.add_typer(bs_app, name="bs")
 app.add_typer(epics_app, name="epics")
+app.add_typer(proposal_app, name="proposal")
 app.add_typer(token_app, name="token")
+for command in (
+    record,
+    retrieve,
+    operate.jobs,
+    operate.watch,
+    operate.cancel,
+    operate.runs,
+    operate.files,
+    operate.routine,
+):
+    app.command()(command)
 app.command()(tools.dump)
 app.command()(tools.replay)
 
@@ -79,7 +93,9 @@ def run(
 
 @app.command()
 def serve(
-    role: Annotated[str, typer.Argument(help="hub, receive, assemble, live, publish or epics.")],
+    role: Annotated[
+        str, typer.Argument(help="hub, receive, assemble, live, publish, epics, record or retrieve.")
+    ],
     name: Annotated[str, typer.Argument(help="Name of the detector or buffer; of the hub, any.")],
     config: ConfigOption = DEFAULT_CONFIG,
     parent: Annotated[int | None, typer.Option(help="Process that we end with.", hidden=True)] = None,
@@ -93,45 +109,6 @@ def serve(
     loaded = load(config)
     with service_life(f"{role}.{name}", parent) as stop:
         body(loaded, name, stop)
-
-
-@app.command()
-def record(
-    name: Annotated[str, typer.Argument(help="Name of the detector.")],
-    file: Annotated[str, typer.Argument(help="File to write, below record.directory; never overwritten.")],
-    config: ConfigOption = DEFAULT_CONFIG,
-    images: Annotated[int | None, typer.Option(min=1, help="Record so many images.")] = None,
-    pulses: Annotated[
-        str | None, typer.Option(metavar="A..B[/STEP]", help="Record these pulse ids, both ends included.")
-    ] = None,
-    seconds: Annotated[float | None, typer.Option(min=0.001, help="Record for so long.")] = None,
-    idle: Annotated[float, typer.Option(min=0.1, help="End when nothing came for so many seconds.")] = 10.0,
-    json: JsonOption = False,
-) -> None:
-    """Record images to a file: a number, a pulse range, a time, or until Ctrl-C."""
-    from forebay.cli.show import print_recording, record_with_progress
-    from forebay.config import load
-    from forebay.errors import ConfigError
-    from forebay.pulse import PulseRange
-    from forebay.service.process import stop_on_signal
-    from forebay.service.record import Recorder
-    from forebay.service.tables import detector_config
-    from forebay.store.manifest import Request
-
-    if sum(option is not None for option in (images, pulses, seconds)) > 1:
-        raise ConfigError("--images, --pulses and --seconds were given together.", "Give one of them.")
-    loaded = load(config)
-    step = detector_config(loaded, name).build.pulse_step
-    asked = None if pulses is None else PulseRange.parse(pulses)
-    if asked is not None and "/" not in str(pulses):
-        asked = PulseRange(asked.first, asked.last, step)
-    request = Request(
-        pulses=None if asked is None else str(asked), images=images, seconds=seconds, pulse_step=step
-    )
-    recorder = Recorder(loaded, name, file, request, idle_s=idle)
-    with stop_on_signal() as stop:
-        manifest = record_with_progress(recorder, stop, quiet=json)
-    raise SystemExit(print_recording(recorder.path, manifest, json))
 
 
 @app.command()

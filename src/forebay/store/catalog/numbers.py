@@ -24,7 +24,7 @@ def get_proposal(connection: sa.Connection, name: str, *, lock: bool = False) ->
     query = sa.select(PROPOSALS).where(PROPOSALS.c.name == name)
     row = connection.execute(query.with_for_update() if lock else query).one_or_none()
     if row is None:
-        raise UnknownError(f"There is no proposal {name!r}.", "See which there are: forebay proposals")
+        raise UnknownError(f"There is no proposal {name!r}.", "See which there are: forebay proposal list")
     return from_row(Proposal, row)
 
 

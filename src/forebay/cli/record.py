@@ -1,0 +1,163 @@
+"""The commands that record: through operator and workers, or directly in this process."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from forebay.cli.control import (
+    DEFAULT_CONFIG,
+    ConfigOption,
+    DeadlineOption,
+    DetachOption,
+    IdOption,
+    JsonOption,
+    PlanOption,
+    ProposalOption,
+    RunOption,
+)
+
+SourcesArgument = Annotated[str, typer.Argument(help="Name of the detector; several: jf,eiger.")]
+FileArgument = Annotated[
+    str | None,
+    typer.Argument(
+        help="File to write, below the proposal's folder; never overwritten. It may have {run}, "
+        "{acquisition} and {source}. Chosen if not given."
+    ),
+]
+IdleOption = Annotated[float, typer.Option(min=0.1, help="End when nothing came for so many seconds.")]
+
+
+def record(
+    name: SourcesArgument,
+    file: FileArgument = None,
+    config: ConfigOption = DEFAULT_CONFIG,
+    images: Annotated[int | None, typer.Option(min=1, help="Record so many images.")] = None,
+    pulses: Annotated[
+        str | None, typer.Option(metavar="A..B[/STEP]", help="Record these pulse ids, both ends included.")
+    ] = None,
+    seconds: Annotated[float | None, typer.Option(min=0.001, help="Record for so long.")] = None,
+    idle: IdleOption = 10.0,
+    proposal: ProposalOption = "default",
+    run: RunOption = None,
+    id_: IdOption = None,
+    deadline: DeadlineOption = None,
+    dry_run: PlanOption = False,
+    detach: DetachOption = False,
+    direct: Annotated[
+        bool, typer.Option("--direct", help="Record in this process, without workers and catalogue.")
+    ] = False,
+    json: JsonOption = False,
+) -> None:
+    """Record images to a file: a number, a pulse range, a time, or until Ctrl-C."""
+    from forebay.errors import ConfigError
+
+    measures = {"images": images, "pulses": pulses, "seconds": seconds}
+    given = {key: value for key, value in measures.items() if value is not None}
+    if len(given) > 1:
+        raise ConfigError("--images, --pulses and --seconds were given together.", "Give one of them.")
+    if direct:
+        raise SystemExit(_record_directly(name, file, config, given, idle, json))
+    parameters = {"sources": name.split(","), "file": file, "idle_s": idle, **given}
+    about = {"proposal": proposal, "run": run, "id": id_, "deadline_s": deadline}
+    raise SystemExit(
+        ask(
+            "record",
+            parameters,
+            about,
+            config,
+            dry_run=dry_run,
+            detach=detach,
+            json=json,
+            until_told=not given,
+        )
+    )
+
+
+def retrieve(
+    name: SourcesArgument,
+    pulses: Annotated[str, typer.Argument(metavar="A..B[/STEP]", help="Pulse ids, both ends included.")],
+    file: FileArgument = None,
+    config: ConfigOption = DEFAULT_CONFIG,
+    idle: IdleOption = 10.0,
+    proposal: ProposalOption = "default",
+    run: RunOption = None,
+    id_: IdOption = None,
+    deadline: DeadlineOption = None,
+    dry_run: PlanOption = False,
+    detach: DetachOption = False,
+    json: JsonOption = False,
+) -> None:
+    """Write pulses that went by, and are still remembered, to a file."""
+    parameters = {"sources": name.split(","), "file": file, "pulses": pulses, "idle_s": idle}
+    about = {"proposal": proposal, "run": run, "id": id_, "deadline_s": deadline}
+    raise SystemExit(ask("retrieve", parameters, about, config, dry_run=dry_run, detach=detach, json=json))
+
+
+def ask(
+    kind: str,
+    parameters: dict[str, Any],
+    about: dict[str, Any],
+    config: Path,
+    *,
+    dry_run: bool,
+    detach: bool,
+    json: bool,
+    until_told: bool = False,
+) -> int:
+    """Ask the operator, wait unless told not to, print what came of it; return the exit code.
+
+    Parameters
+    ----------
+    about:
+        ``proposal``, ``run``, ``id`` and ``deadline_s`` of the request.
+    until_told:
+        Whether Ctrl-C ends the recording.
+    """
+    from forebay.cli.control import operator_of, see_through
+    from forebay.cli.job_view import print_ends, print_json, show_jobs, show_plans
+
+    with operator_of(config) as operator:
+        if dry_run:
+            plans = operator.plan(kind, parameters, proposal=about["proposal"], run=about["run"])
+            if json:
+                print_json(plans)
+            else:
+                show_plans(plans)
+            return 0
+        jobs = operator.request(kind, parameters, **about)
+        if detach:
+            if json:
+                print_json(jobs)
+            else:
+                show_jobs(jobs)
+            return 0
+        return print_ends(see_through(operator, jobs, quiet=json, ends_with_us=until_told), json)
+
+
+def _record_directly(
+    name: str, file: str | None, config: Path, measure: dict[str, Any], idle_s: float, json: bool
+) -> int:
+    """Record in this process; return the exit code."""
+    from forebay.cli.show import print_recording, record_with_progress
+    from forebay.config import load
+    from forebay.errors import ConfigError
+    from forebay.pulse import PulseRange
+    from forebay.service.process import stop_on_signal
+    from forebay.service.record import Recorder
+    from forebay.service.tables import detector_config
+    from forebay.store.manifest import Request
+
+    if file is None:
+        raise ConfigError("No file was named.", "With --direct, say which: forebay record NAME FILE --direct")
+    loaded = load(config)
+    step = detector_config(loaded, name).build.pulse_step
+    if pulses := measure.get("pulses"):
+        asked = PulseRange.parse(pulses)
+        measure["pulses"] = str(asked if "/" in pulses else PulseRange(asked.first, asked.last, step))
+    recorder = Recorder(loaded, name, file, Request(**measure, pulse_step=step), idle_s=idle_s)
+    with stop_on_signal() as stop:
+        manifest = record_with_progress(recorder, stop, quiet=json)
+    return print_recording(recorder.path, manifest, json)
