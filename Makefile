@@ -24,7 +24,7 @@ demo: .venv/.project
 	$(BIN)/forebay demo
 
 # Tests of real processes share the cores, so they run one after another; the others run side by side.
-test: .venv/.project .venv/.group-test .venv/.peers
+test: .venv/.project .venv/.group-test .venv/.peers .venv/.peers-larpix
 	$(WITH_PEERS) $(BIN)/python -m pytest -n $(JOBS) tests --ignore tests/system
 	$(BIN)/python -m pytest tests/system
 
@@ -75,11 +75,20 @@ install = again() { "$$@" || { echo "Once more in 10 s: $$*"; sleep 10; "$$@"; }
 # Clients of other systems, for comparison, live by themselves: they bring libraries that disturb ours. Where
 # they do not exist for this Python, their tests are left out.
 PEERS := .venv/peers/bin/python
-WITH_PEERS = if $(PEERS) -c 'import bsread' 2>/dev/null; then export FOREBAY_PSI_BSREAD_PYTHON=$(CURDIR)/$(PEERS); fi;
+LARPIX_PEERS := .venv/peers-larpix/bin/python
+WITH_PEERS = if $(PEERS) -c 'import bsread' 2>/dev/null; then export FOREBAY_PSI_BSREAD_PYTHON=$(CURDIR)/$(PEERS); fi; \
+	if $(LARPIX_PEERS) -c 'import larpix' 2>/dev/null; then export FOREBAY_LARPIX_PYTHON=$(CURDIR)/$(LARPIX_PEERS); fi;
 
 .venv/.peers: .venv/.pip pyproject.toml
 	@echo "Installing clients of other systems into .venv/peers"
 	@$(PYTHON) -m venv .venv/peers
 	@$(call install,$(PEERS)) --upgrade 'pip>=25.1'
 	@$(call install,$(PEERS)) --group compat
+	@touch $@
+
+.venv/.peers-larpix: .venv/.pip pyproject.toml
+	@echo "Installing larpix-control into .venv/peers-larpix"
+	@$(PYTHON) -m venv .venv/peers-larpix
+	@$(call install,$(LARPIX_PEERS)) --upgrade 'pip>=25.1'
+	@$(call install,$(LARPIX_PEERS)) --group larpix
 	@touch $@

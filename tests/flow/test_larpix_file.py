@@ -92,11 +92,14 @@ def test_raw(tmp_path, n_messages):
 
 @pytest.mark.parametrize("version", ["2.0", "2.1", "2.2", "2.3"])
 def test_older_versions(tmp_path, version):
-    write(tmp_path / "a.h5", two_boards(), format_version=version)
+    file = write(tmp_path / "a.h5", two_boards(), format_version=version)
     with PacketFile(tmp_path / "a.h5") as read:
         assert read.version == version
         data = read.rows()[read.rows()["packet_type"] == 0]
         assert "configs" not in read.file
+        n_special = np.count_nonzero(read.rows()["packet_type"] > 5)
+    assert (n_special, file.manifest.words_without_row) == ((0, 12) if version < "2.2" else (12, 0))
+    assert not problems(tmp_path / "a.h5")
     assert bool(data["register_data"].any()) == (version == "2.3")
 
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from forebay.store.larpix_manifest import CHUNK_MESSAGES, CHUNK_ROWS, ChipRegisters, LarpixRecording
 from forebay.store.room import Room, WriteBack
-from forebay.wire.larpix.row import MESSAGE, PACKET_TYPES, Rows, of_version, row_type
+from forebay.wire.larpix.row import MESSAGE, PACKET_TYPES, SYNC, Rows, of_version, row_type
 from forebay.wire.larpix.word import WordFormat, format_of
 from forebay.wire.pacman_batch import PacmanArrays
 
@@ -23,6 +23,7 @@ NOTE = np.dtype([("message", "S64"), ("timestamp", "<u8"), ("index", "<u4")])
 _CONFIG = (("timestamp", "<u8"), ("io_group", "u1"), ("io_channel", "u1"), ("chip_id", "u1"))
 _CONFIG_REGISTERS = 239  # as larpix-control has it; wider only for chips that have more
 _STANDING = 4 * 2**20  # bytes that closing a file takes at most
+_WITHOUT_SYNC = ("2.0", "2.1")  # versions that have no rows for sync and trigger words
 _GROWTH = 64  # chunks by which a dataset is made longer at a time
 _PACKED_MESSAGES, _PACKED_BYTES = 8 * CHUNK_MESSAGES, 4 * 2**20
 
@@ -119,6 +120,10 @@ class PacketTree(_Open):
 
     def append_rows(self, rows: Rows, n_unknown: int = 0) -> None:
         """Take rows, of the type `kind`, and how many words have none."""
+        if self._version in _WITHOUT_SYNC:
+            is_packet = rows["packet_type"] < SYNC
+            n_unknown += len(rows) - int(np.count_nonzero(is_packet))
+            rows = rows[is_packet]
         self._take_room((self._n_pending + len(rows) + CHUNK_ROWS) * self.kind.itemsize)
         self.words_without_row += n_unknown
         self._pending.append(of_version(rows, self._version).view(np.uint8))  # bytes are copied much faster
@@ -167,7 +172,8 @@ class PacketTree(_Open):
 
     def _write_configurations(self, chips: Sequence[ChipRegisters]) -> None:
         """Write ``configs`` for the version that comes first, ``configs_VERSION`` for each other."""
-        versions = list(dict.fromkeys(chip.asic_version for chip in chips)) or [""]
+        boards = [board.asic_version for board in self._recording.boards.values()]
+        versions = list(dict.fromkeys(chip.asic_version for chip in chips)) or boards[:1] or ["2"]
         seconds = int(self._about.attrs["created"])
         for version in versions:
             own = [chip for chip in chips if chip.asic_version == version]
@@ -179,8 +185,7 @@ class PacketTree(_Open):
                 row["registers"][: len(chip.registers)] = np.frombuffer(chip.registers, np.uint8)
             name = "configs" if version == versions[0] else f"configs_{version}"
             dataset = self._file.create_dataset(name, data=table, maxshape=(None,), chunks=(64,))
-            if version:
-                dataset.attrs["asic_version"] = version
+            dataset.attrs["asic_version"] = version
 
 
 class RawTree(_Open):
