@@ -7,12 +7,12 @@ import uuid
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from forebay.errors import ConfigError, ForebayError, ServiceError, StateError
+from forebay.errors import ConfigError, ForebayError, ServiceError, StateError, UnknownError
 from forebay.job import Job
 from forebay.ports import Bus, Message
 from forebay.run import states
 from forebay.run.ending import cancel, finish, publish
-from forebay.run.intake import Intake
+from forebay.run.intake import DEFAULT_PROPOSAL, Intake
 from forebay.run.states import Command, Outcome, State
 from forebay.run.values import RunStatus
 from forebay.run.watch import Watch
@@ -158,7 +158,12 @@ class Runs:
 
     def _newest(self, proposal: str) -> Run | None:
         """Return the newest run that was prepared, not merely numbered for one request."""
-        runs = self._catalog.runs(proposal, limit=100)
+        try:
+            runs = self._catalog.runs(proposal, limit=100)
+        except UnknownError:
+            if proposal != DEFAULT_PROPOSAL:
+                raise
+            return None  # it is made when it is first asked for
         return next((run for run in runs if run.state in states.STATES), None)
 
     def _jobs(self, run: Run) -> list[Job]:
