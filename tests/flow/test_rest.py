@@ -31,8 +31,9 @@ def tokens(tmp_path):
 
 
 @pytest.fixture
-def serve(operator, tokens):
+def serve(operator, tokens, monkeypatch):
     """Return a function that makes a client of the guarded application."""
+    monkeypatch.setattr("forebay.api.feed._READ_S", 0.01)
     feeds = []
 
     def make(api=None, token="", base_url="http://127.0.0.1", **config):
