@@ -13,7 +13,6 @@
 #include <linux/sock_diag.h>
 #include <netinet/in.h>
 #include <netinet/udp.h>
-#include <sys/mman.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -21,6 +20,7 @@
 #include <nanobind/stl/string.h>
 
 #include "bind.hpp"
+#include "buffers.hpp"
 #include "packet.hpp"
 #include "queue.hpp"
 
@@ -41,12 +41,8 @@ enum Counter {
 };
 constexpr std::size_t kCounterLock = kCounterWords - 1;
 
-// What one batch brings must stay in the second-level cache until it is placed.
-constexpr std::size_t kMaxBatch = 16;
 constexpr std::size_t kCoalescedBatch = 4;  // messages of up to 64 KiB
-constexpr std::size_t kMaxDatagram = 65536;
-constexpr std::size_t kStride = kMaxDatagram + 4096 + 64;  // not a power of two: no cache set is favoured
-constexpr std::size_t kControl = 128;
+constexpr std::uint64_t kPatience = 4;
 
 std::uint64_t clock_ns(clockid_t clock) {
     timespec t{};
@@ -105,7 +101,7 @@ public:
             bool coalesced = false;
             for (int i = 0; i < n; ++i) coalesced |= take_message(buffers, static_cast<std::size_t>(i));
             if (coalesce) batch = coalesced ? kCoalescedBatch : kMaxBatch;
-            close_overdue(n < static_cast<int>(batch));
+            close_overdue();
             if (n <= 0) ask_for_drops();
             if (stopping && n <= 0) {
                 while (!open_.empty()) close(oldest());
@@ -123,37 +119,6 @@ public:
     FrameQueue& queue() { return queue_; }
 
 private:
-    // Receive buffers of one batch; a message may hold several datagrams of one length.
-    struct Buffers {
-        std::uint8_t* data;
-        std::array<mmsghdr, kMaxBatch> messages{};
-        std::array<iovec, kMaxBatch> parts{};
-        std::array<sockaddr_in, kMaxBatch> sources{};
-        std::array<std::array<std::uint8_t, kControl>, kMaxBatch> controls{};
-
-        Buffers() {
-            void* base = mmap(nullptr, kMaxBatch * kStride, PROT_READ | PROT_WRITE,
-                              MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-            if (base == MAP_FAILED) throw std::bad_alloc();
-            data = static_cast<std::uint8_t*>(base);
-        }
-        ~Buffers() { munmap(data, kMaxBatch * kStride); }
-        Buffers(const Buffers&) = delete;
-        Buffers& operator=(const Buffers&) = delete;
-
-        void reset(std::size_t i) {
-            parts[i] = {data + i * kStride, kMaxDatagram};
-            msghdr& m = messages[i].msg_hdr;
-            m.msg_iov = &parts[i];
-            m.msg_iovlen = 1;
-            m.msg_name = &sources[i];
-            m.msg_namelen = sizeof(sockaddr_in);
-            m.msg_control = controls[i].data();
-            m.msg_controllen = kControl;
-            m.msg_flags = 0;
-        }
-    };
-
     // True where the kernel had coalesced several datagrams.
     bool take_message(Buffers& buffers, std::size_t i) {
         msghdr& m = buffers.messages[i].msg_hdr;
@@ -315,13 +280,19 @@ private:
                      static_cast<std::uint32_t>(module_), missing, epoch_});
     }
 
-    // What waits in the socket may belong to an open frame: only an empty one proves that it is idle.
-    void close_overdue(bool is_empty) {
-        for (std::size_t i = open_.size(); i-- > 0;)
-            if (now_ns_ - open_[i].opened_ns > timeout_ns_ ||
-                (is_empty && now_ns_ - open_[i].heard_ns > idle_ns_))
-                close(i);
+    // What waits in the socket may belong to an open frame, however long this thread was held up: only a
+    // socket that is empty after the clock was read proves that nothing came for so long. Noise without end
+    // must not keep a frame open, though.
+    void close_overdue() {
+        for (std::size_t i = open_.size(); i-- > 0;) {
+            const std::uint64_t age = now_ns_ - open_[i].opened_ns;
+            if (age <= timeout_ns_ && now_ns_ - open_[i].heard_ns <= idle_ns_) continue;
+            if (age <= kPatience * timeout_ns_ && more_waits()) return;
+            close(i);
+        }
     }
+
+    bool more_waits() const { return recv(fd_, nullptr, 0, MSG_PEEK | MSG_DONTWAIT | MSG_TRUNC) >= 0; }
 
     // One writer; the lock lets readers take sums that add up.
     void publish() const {

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import socket
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import numpy as np
 import pytest
-from tests.system.stand import PATIENCE_S, Stand
+from tests.system.stand import PATIENCE_S, Stand, wait_until
 
+from forebay._native import send_datagrams
 from forebay.event import Event
+from forebay.wire.eiger import eiger
+from forebay.wire.packet import join
 
 pytestmark = pytest.mark.system
 
@@ -94,3 +101,34 @@ def test_a_counter_that_leaps_is_followed_within_one_deadline(tmp_path, leap, be
     assert after <= rest[0] < after + (deadline_s + SLACK_S) * RATE_HZ
     assert max(age for _, age in seen) < deadline_s + SLACK_S
     print(f"{leap}: followed at {rest[0]}, {gap_s:.3f} s, oldest {max(age for _, age in seen):.3f} s")
+
+
+def test_a_receiver_that_was_held_up_finds_what_waits_in_its_socket(tmp_path):
+    """A busy machine may stop a process longer than a frame may be silent: that is not the frame's fault."""
+    layout = eiger(8)
+    headers = np.zeros(layout.packets_per_frame, layout.header)
+    headers[layout.pulse_id] = 7
+    headers[layout.packet] = np.arange(layout.packets_per_frame)
+    packets = np.ascontiguousarray(join(layout, headers, np.full(layout.frame_shape, 5, layout.pixel)))
+    half = layout.packets_per_frame // 2
+    with start(tmp_path, deadline_s=10.0) as stand, socket.socket(type=socket.SOCK_DGRAM) as sender:
+        ring = stand.ring()
+        sender.connect(("127.0.0.1", stand.config.detectors[stand.name].start_udp_port))
+
+        def received(n_packets: int) -> bool:
+            return ring.counters()["module 0"]["received"] >= n_packets
+
+        send_datagrams(sender.fileno(), packets[:half], True)
+        wait_until(lambda: received(half), stand.logs)
+        receiver = stand.service("receive")
+        os.kill(receiver, signal.SIGSTOP)
+        held = time.monotonic() + 0.3
+        wait_until(lambda: time.monotonic() > held, "time")
+        for length in (10, 9, 8, 7):
+            sender.send(bytes(length))
+        send_datagrams(sender.fileno(), packets[half:], True)
+        os.kill(receiver, signal.SIGCONT)
+        wait_until(lambda: received(layout.packets_per_frame + 4), stand.logs)
+        counters = ring.counters()["module 0"]
+        ring.close()
+    assert (counters["placed"], counters["malformed"], counters["late"]) == (layout.packets_per_frame, 4, 0)
