@@ -43,6 +43,11 @@ class DiskReader:
         """Oldest to newest pulse id of the newest epoch; None while the ring is empty."""
         return self.records.span
 
+    @property
+    def epoch(self) -> int:
+        """The newest epoch; see `RecordReader.epoch`."""
+        return self.records.epoch
+
     def get(self, pulse_id: int) -> Event:
         """Return the event of `pulse_id`; see `RecordReader.get`. `WireError` if it cannot be decoded."""
         return self._decode(self.records.get(pulse_id).parts)

@@ -41,6 +41,7 @@ class RecordReader:
         self.counters = ReadCounters()
         self._segments: OrderedDict[int, Segment] = OrderedDict()
         self._sealed: dict[int, Summary] = {}
+        self._epoch = 0
         self._lock = threading.Lock()
         with self._lock:
             self._summaries()
@@ -50,6 +51,14 @@ class RecordReader:
         """Oldest to newest pulse id of the newest epoch; None while the ring is empty."""
         with self._lock:
             return _span(self._summaries())
+
+    @property
+    def epoch(self) -> int:
+        """The newest epoch, the last one that was seen where everything has expired; 0 for a new ring."""
+        with self._lock:
+            summaries = self._summaries()
+            self._epoch = summaries[-1].epoch if summaries else self._epoch
+            return self._epoch
 
     @property
     def epochs(self) -> dict[int, PulseRange]:

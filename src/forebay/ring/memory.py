@@ -102,6 +102,12 @@ class MemoryRing:
         with self._log.changed:
             return self._span()
 
+    @property
+    def epoch(self) -> int:
+        """How often the source's counter has restarted."""
+        with self._log.changed:
+            return self._epochs.epoch
+
     def write(self, events: Sequence[Event]) -> None:
         """Take these events; `RingError` once the ring is closed."""
         with self._log.changed:
