@@ -15,9 +15,10 @@ from forebay.errors import ConfigError
 from forebay.store.check_channels import CHANNELS
 from forebay.store.check_images import IMAGES
 from forebay.store.check_larpix import LARPIX
+from forebay.store.check_readouts import READOUTS
 from forebay.store.report import MAX_PROBLEMS, Check, Chunk, Layout, Problem, Report
 
-LAYOUTS: dict[str, Layout] = {**CHANNELS, **LARPIX, "images": IMAGES}
+LAYOUTS: dict[str, Layout] = {**CHANNELS, **LARPIX, "readouts": READOUTS, "images": IMAGES}
 """Every kind of file that can be checked, by name."""
 
 _OPEN = (

@@ -18,6 +18,7 @@ from forebay.store.journal import HeadlessError, Journalled, read_journal
 from forebay.store.larpix_recover import is_larpix_journal, rebuild_larpix
 from forebay.store.layout import ImageLayout, build_manifest
 from forebay.store.paths import explain, final_of, journal_of, link_in_place, part_of, sync
+from forebay.store.readout_recover import is_readout_journal, rebuild_readouts
 
 
 def recover(path: Path) -> Path:
@@ -101,6 +102,8 @@ def _rebuild(final: Path, part: Path, journal: Path) -> None:
         rebuild = rebuild_channels
     elif is_larpix_journal(journal):
         rebuild = rebuild_larpix
+    elif is_readout_journal(journal):
+        rebuild = rebuild_readouts
     temporary = _temporary(part)
     temporary.unlink(missing_ok=True)
     try:
