@@ -1,10 +1,11 @@
 """The bsread buffer and writer: rates without loss, latency, CPU a message, beside a bare forwarder.
 
-    python bench/bsread_buffer.py [--quick]
+    python bench/bsread_buffer.py [--quick] [--part through|disk|past] [--case scalars|image]
 
 Source, program under test and sink are processes of their own. The bare forwarder is the least that Python
 can do: PULL from the source, PUSH to the sink, with no ring and no second consumer. Both alternate, the
-ratio is ours / bare. What sf_bsread_writer 1.2.0 reached on a machine of this kind stands beside: scalars
+ratio is ours / bare. "past" writes a file of 10 s of 1000 scalar channels at 100 Hz from a ring on disk;
+beside it the ring is only read. What sf_bsread_writer 1.2.0 reached on a machine of this kind stands beside: scalars
 400 messages/s at 1.8-2.7 ms of CPU each and 9-14 ms of latency through its buffer, 35/s through buffer,
 writer and disk; images 200-300/s at 1.8-3.3 ms, and 50-75/s to disk.
 """
@@ -21,6 +22,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from urllib.request import Request, urlopen
 
@@ -28,9 +30,16 @@ import h5py
 import numpy as np
 import zmq
 
-from forebay.wire.bsread import announce, describe, message
+from forebay.pulse import PulseRange
+from forebay.service.bsread_disk import DiskSink, open_ring
+from forebay.service.bsread_past import PastAndPresent
+from forebay.service.pump import pump
+from forebay.store.channel_file import ChannelFile
+from forebay.store.channel_manifest import ChannelRecording
+from forebay.wire.bsread import HeaderCache, announce, decode, describe, message
 from forebay.wire.bsread.header import decode_main, pulse_id_of, time_ns_of
 
+T0 = 1_700_000_000_000_000_000
 ORIGINAL_HZ = {"scalars": 400, "image": 250}  # through its buffer, without loss
 ORIGINAL_DISK_HZ = {"scalars": 35, "image": 60}
 ORIGINAL_CPU_US = {"scalars": 2400, "image": 2500}
@@ -167,27 +176,71 @@ def to_disk(case: str, rate: float, seconds: float, directory: str) -> dict[str,
     }
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--quick", action="store_true")
-    parser.add_argument("--role", nargs="+")
-    arguments = parser.parse_args()
-    if arguments.role:
-        role, *words = arguments.role
-        if role == "send":
-            send(words[0], int(words[1]), float(words[2]), float(words[3]))
-        elif role == "forward":
-            forward(int(words[0]), int(words[1]))
-        else:
-            sink(int(words[0]), int(words[1]))
-        return
-    seconds, rounds = (2.0, 1) if arguments.quick else (6.0, 5)
-    rates = {"scalars": (100, 1000) if arguments.quick else (100, 500, 1000, 1500), "image": (100, 250)}
+class Nothing:
+    """A buffer that sends nothing."""
+
+    def __init__(self) -> None:
+        self.counters: dict[str, int] = {}
+
+    def read(self, timeout: float) -> None:
+        return None
+
+    def close(self) -> None:
+        pass
+
+
+def past(rounds: int, n_channels: int, n_messages: int, directory: str) -> None:
+    """Print how much faster than it came a stretch of the past is in a file."""
+    ring, path = Path(directory) / "ring", Path(directory) / "past.h5"
+    names = [f"S{i:04}" for i in range(n_channels)]
+    header = announce([describe(name, 1.0) for name in names])
+    values = np.random.default_rng(1).random((n_messages, n_channels))
+    cache = HeaderCache()
+    disk = DiskSink(ring, 2**30)
+    for p, row in enumerate(values):
+        parts = message(header, p, T0 + p * 10**7, dict(zip(names, row.tolist(), strict=True)))
+        disk.write([decode([bytes(part) for part in parts], cache)])
+    disk.close()
+
+    def read() -> None:
+        assert sum(1 for _ in open_ring(ring).read(PulseRange(0, n_messages))) == n_messages
+
+    def write() -> None:
+        file = ChannelFile(path, ChannelRecording("bench"))
+        pump(PastAndPresent(ring, Nothing, 0), [file], lambda: False)
+        file.close()
+        assert file.counters["written"] == n_messages
+        path.unlink()
+
+    stream_s = n_messages / 100
+    took: dict[str, list[float]] = {"read": [], "file": []}
+    used: list[float] = []
+    for _ in range(rounds):
+        for what, act in (("read", read), ("file", write)):
+            begun, cpu = time.perf_counter(), time.process_time()
+            act()
+            took[what].append(time.perf_counter() - begun)
+            if what == "file":
+                used.append((time.process_time() - cpu) / (n_channels * n_messages) * 1e6)
+    print(f"past: {stream_s:g} s of {n_channels} scalar channels at 100 Hz from the ring on disk")
+    for what, seconds in took.items():
+        ratios = sorted(stream_s / one for one in seconds)
+        print(
+            f"  {what}: {statistics.median(seconds):.3f} s, {statistics.median(ratios):.1f} times faster "
+            f"than it came ({ratios[0]:.1f} .. {ratios[-1]:.1f})"
+        )
+    print(
+        f"  file: {statistics.median(used):.2f} CPU s a million values ({min(used):.2f} .. {max(used):.2f})"
+    )
+
+
+def measure_through(cases: Sequence[str], seconds: float, rounds: int, quick: bool) -> None:
+    rates = {"scalars": (100, 1000) if quick else (100, 500, 1000, 1500), "image": (100, 250)}
     print(
         "case     Hz      what  rate/s   lost  CPU us  p50 ms  p99 ms   (medians; spread of CPU in brackets)"
     )
-    for case, several in rates.items():
-        for rate in several:
+    for case in cases:
+        for rate in rates[case]:
             found: dict[str, list[dict[str, float]]] = {"bare": [], "ours": []}
             for _ in range(rounds):
                 for what in found:
@@ -206,23 +259,52 @@ def main() -> None:
                 f"original / ours {ORIGINAL_CPU_US[case] / ours:.1f}; "
                 f"the original loses nothing up to {ORIGINAL_HZ[case]}/s"
             )
+
+
+def measure_disk(cases: Sequence[str], seconds: float, rounds: int, quick: bool, directory: str) -> None:
+    for case in cases:
+        for rate in (100,) if quick else (100, 200, 400) if case == "scalars" else (100,):
+            runs = [to_disk(case, rate, seconds, directory) for _ in range(rounds)]
+            m = {key: statistics.median(run[key] for run in runs) for key in runs[0]}
+            per_value = m["writer_us"] / (100 if case == "scalars" else 1280 * 1024)
+            spread = [run["writer_us"] for run in runs]
+            lost = max(run["lost"] for run in runs)
+            print(
+                f"{case:8} {rate:<7} to disk: lost {lost:.0f} of {m['asked']:.0f}, "
+                f"CPU a message: buffer {m['buffer_us']:.0f} us, writer {m['writer_us']:.0f} us "
+                f"[{min(spread):.0f}..{max(spread):.0f}], {per_value:.3g} s a million"
+            )
+            print(
+                f"{'':16} original / ours {ORIGINAL_WRITER_US[case] / m['writer_us']:.1f}; "
+                f"the original sustains {ORIGINAL_DISK_HZ[case]}/s"
+            )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--part", choices=("through", "disk", "past"), help="only this")
+    parser.add_argument("--case", choices=("scalars", "image"), help="only this")
+    parser.add_argument("--role", nargs="+")
+    arguments = parser.parse_args()
+    if arguments.role:
+        role, *words = arguments.role
+        if role == "send":
+            send(words[0], int(words[1]), float(words[2]), float(words[3]))
+        elif role == "forward":
+            forward(int(words[0]), int(words[1]))
+        else:
+            sink(int(words[0]), int(words[1]))
+        return
+    seconds, rounds = (2.0, 1) if arguments.quick else (6.0, 5)
+    cases = (arguments.case,) if arguments.case else ("scalars", "image")
+    if arguments.part in (None, "through"):
+        measure_through(cases, seconds, rounds, arguments.quick)
     with tempfile.TemporaryDirectory() as directory:
-        for case in rates:
-            for rate in (100,) if arguments.quick else (100, 200, 400) if case == "scalars" else (100,):
-                runs = [to_disk(case, rate, seconds, directory) for _ in range(rounds)]
-                m = {key: statistics.median(run[key] for run in runs) for key in runs[0]}
-                per_value = m["writer_us"] / (100 if case == "scalars" else 1280 * 1024)
-                spread = [run["writer_us"] for run in runs]
-                lost = max(run["lost"] for run in runs)
-                print(
-                    f"{case:8} {rate:<7} to disk: lost {lost:.0f} of {m['asked']:.0f}, "
-                    f"CPU a message: buffer {m['buffer_us']:.0f} us, writer {m['writer_us']:.0f} us "
-                    f"[{min(spread):.0f}..{max(spread):.0f}], {per_value:.3g} s a million"
-                )
-                print(
-                    f"{'':16} original / ours {ORIGINAL_WRITER_US[case] / m['writer_us']:.1f}; "
-                    f"the original sustains {ORIGINAL_DISK_HZ[case]}/s"
-                )
+        if arguments.part in (None, "disk"):
+            measure_disk(cases, seconds, rounds, arguments.quick, directory)
+        if arguments.part in (None, "past"):
+            past(rounds, 1000, 100 if arguments.quick else 1000, directory)
 
 
 if __name__ == "__main__":

@@ -31,7 +31,7 @@ class Stand:
         self.cache = HeaderCache()
         file = options.pop("output_file", str(directory / "new" / "works.h5"))
         arguments = WriterArguments("tcp://h:1", file, None, 4000, idle_s=2.0, **options)
-        self.writer = Writer(arguments, self.ring.reader)
+        self.writer = Writer(arguments, lambda _first: self.ring.reader())
         self.client = TestClient(
             writer_app(self.writer), base_url="http://localhost:8888", raise_server_exceptions=False
         )
@@ -174,7 +174,6 @@ def test_files_of_their_own_one_after_another(stand):
         wanted = list(range(first, first + 5))
         assert pulses_of(path)[-5:] == wanted
         stand.ring = MemoryRing(100, 2**30)
-        stand.writer._connect = stand.ring.reader
 
 
 @pytest.mark.parametrize("word", ["stop", "kill"])

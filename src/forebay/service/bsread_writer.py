@@ -14,6 +14,8 @@ from forebay.errors import ForebayError, RangeError, ServiceError
 from forebay.event import Event
 from forebay.front.bsread.arguments import WriterArguments, writer_arguments
 from forebay.ports import Source
+from forebay.service.bsread_disk import open_ring
+from forebay.service.bsread_past import PastAndPresent
 from forebay.service.bsread_window import Window
 from forebay.service.privileges import become
 from forebay.service.process import LOG, notify, say, service_life
@@ -29,6 +31,8 @@ NOWHERE: Final = "/dev/null"
 
 CLOSE_S: Final = 60.0
 """How long an answer to ``stop`` waits for the file."""
+
+Connect = Callable[[int | None], Source]
 
 _GENERAL = ("created", "user", "process", "instrument")
 _POLL_S = 0.05
@@ -61,7 +65,7 @@ def serve(arguments: WriterArguments, stop: threading.Event) -> None:
         ) from error
     stream = address(arguments.stream_address)
     with open_rest_port(arguments.rest_port) as port:
-        writer = Writer(arguments, lambda: BsreadInlet(stream, arguments.mode, hwm=10))
+        writer = Writer(arguments, _connection(arguments, stream))
         server = RestServer(writer_app(writer), port)
         if arguments.user_id is not None:
             become(arguments.user_id)
@@ -77,6 +81,19 @@ def serve(arguments: WriterArguments, stop: threading.Event) -> None:
             server.close()
     if writer.reason:
         raise ServiceError(writer.reason)
+
+
+def _connection(arguments: WriterArguments, stream: str) -> Connect:
+    """Return what opens the stream: from the network alone, or from the buffer's ring on disk on."""
+
+    def inlet() -> BsreadInlet:
+        return BsreadInlet(stream, arguments.mode, hwm=10)
+
+    directory = arguments.ring
+    if directory is None:
+        return lambda _first: inlet()
+    open_ring(directory)  # so that a wrong path is met now
+    return lambda first: inlet() if first is None else PastAndPresent(directory, inlet, first)
 
 
 class Sink(Protocol):
@@ -113,7 +130,7 @@ class Writer:
     Parameters
     ----------
     connect:
-        Opens the stream; called at each start.
+        Opens the stream from a pulse id on, or with what comes now (None); called at each start.
 
     Attributes
     ----------
@@ -123,7 +140,7 @@ class Writer:
         Why the status is ``error``; else empty.
     """
 
-    def __init__(self, arguments: WriterArguments, connect: Callable[[], Source]) -> None:
+    def __init__(self, arguments: WriterArguments, connect: Connect) -> None:
         self.ended = threading.Event()
         self.reason = ""
         self._arguments = arguments
@@ -226,7 +243,7 @@ class Writer:
             _make_folder(path)
             file: Sink = _Nowhere() if path is None else ChannelFile(path, self._recording(first))
             try:
-                source = self._connect()
+                source = self._connect(first)
             except ForebayError:
                 file.close()
                 raise
