@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import select
 import socket
+import time
 from ipaddress import IPv4Address, IPv6Address
 
 import numpy as np
@@ -72,10 +73,16 @@ class BlockReceiver:
         port: int = self._socket.getsockname()[1]
         return port
 
-    def read(self, timeout: float) -> Batch:
+    def read(self, timeout: float, gather_s: float = 0.0) -> Batch:
         """Return the blocks that wait in the socket; wait at most `timeout` seconds for the first.
 
         The arrays are the caller's own.
+
+        Parameters
+        ----------
+        gather_s:
+            Wait so long for others when the first has come: datagrams that come one by one cost far less
+            in batches.
 
         Raises
         ------
@@ -83,7 +90,9 @@ class BlockReceiver:
             If the socket fails.
         """
         if timeout > 0:
-            select.select([self._socket], [], [], timeout)
+            ready, _, _ = select.select([self._socket], [], [], timeout)
+            if ready and gather_s:
+                time.sleep(gather_s)
         try:
             n = _native.receive_datagrams(self._socket.fileno(), self._rows, self._sizes, self._senders)
         except RuntimeError as error:
