@@ -46,7 +46,10 @@ def claim(bus: Bus, catalog: Catalog, job_id: str, worker: str) -> Job | None:
             job = catalog.job(job_id)
         except CatalogError:
             return None
-        if job.has_ended or fail_if_late(bus, catalog, job, worker):
+        if job.has_ended:
+            settle_run(bus, catalog, job)  # its worker may have died just before it did
+            return None
+        if fail_if_late(bus, catalog, job, worker):
             return None
         if job.state == "queued":
             if catalog.advance(job_id, "running", from_states=["queued"], who=worker, worker=worker):

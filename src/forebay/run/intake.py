@@ -40,6 +40,11 @@ DEFAULT_PROPOSAL = "default"
 PLAN_TIMEOUT_S = 10.0
 """How long a worker may take to say what a request would write."""
 
+EXPECTED_S, UNEXPECTED_S = 5.0, 1.0
+"""How long a worker is looked for: of a source in this host's configuration, and of any other."""
+
+_AGAIN_S = 0.1
+
 _ID = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")
 
 
@@ -92,22 +97,35 @@ class Intake:
         key = routing_key(kind, parameters)
         about = key.partition(".")[2]
         body = {"parameters": parameters.model_dump(mode="json"), "directory": folder.directory, "run": run}
-        asked = Message(f"plan.{about}", uuid.uuid4().hex, body, time_ns=time.time_ns())
-        try:
-            answer = self._bus.call(asked, PLAN_TIMEOUT_S)
-        except NoWorkerError as error:
-            raise NoWorkerError(
-                f"No worker takes jobs {about}.",
-                "See forebay status; the workers of a host start with forebay run, and each takes what the "
-                "configuration of its host names.",
-            ) from error
-        except NoAnswerError as error:
-            raise NoAnswerError(
-                f"The worker for jobs {about} did not answer within {PLAN_TIMEOUT_S:g} s.",
-                "See forebay status, or ask again.",
-            ) from error
+        answer = self._call(f"plan.{about}", body)
         raise_error(answer.body)
         return msgspec.convert(dict(answer.body), Plan)
+
+    def _call(self, key: str, body: Mapping[str, Any]) -> Message:
+        """Call a worker, and another one if it dies meanwhile: one that takes its place is soon there."""
+        about = key.partition(".")[2]
+        now = time.monotonic()
+        end = now + PLAN_TIMEOUT_S
+        is_expected = about.partition(".")[2] in {*self._config.detectors, *self._config.routines}
+        nobody = now + (EXPECTED_S if is_expected else UNEXPECTED_S)
+        while True:
+            asked = Message(key, uuid.uuid4().hex, body, time_ns=time.time_ns())
+            try:
+                return self._bus.call(asked, PLAN_TIMEOUT_S / 3)
+            except NoWorkerError as error:
+                if time.monotonic() > nobody:
+                    raise NoWorkerError(
+                        f"No worker takes jobs {about}.",
+                        "See forebay status. Workers start with forebay run, and take what the configuration "
+                        "of their host names.",
+                    ) from error
+                time.sleep(_AGAIN_S)
+            except NoAnswerError as error:
+                if time.monotonic() > end:
+                    raise NoAnswerError(
+                        f"The worker for jobs {about} did not answer within {PLAN_TIMEOUT_S:g} s.",
+                        "See forebay status, or ask again.",
+                    ) from error
 
     def accept(
         self,

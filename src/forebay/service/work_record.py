@@ -20,7 +20,7 @@ from forebay.service.record import Recorder
 from forebay.service.tables import detector_config
 from forebay.service.task import Outcome, Standing, Task
 from forebay.store.catalog import File
-from forebay.store.left import ends_of, job_of_part, manifest_of, throw_away
+from forebay.store.left import ends_of, part_left, manifest_of, throw_away
 from forebay.store.manifest import Manifest, Request
 from forebay.store.paths import contained, part_of
 from forebay.store.recover import recover
@@ -98,8 +98,9 @@ def standing(recorder: Recorder) -> Standing:
 def take_over(task: Task, asked: RecordParameters | RetrieveParameters, path: Path) -> Outcome | None:
     """Return what a dead worker made of this very job; None if the job is to be done, from its beginning.
 
-    A file that is in its place is the result. A part is thrown away if all pulses asked for are still
-    remembered, so that nothing is lost by beginning again; otherwise it is recovered, and the job failed.
+    A file that is in its place is the result. A part is thrown away if nothing is lost by beginning again:
+    it has no image, or all pulses asked for are still remembered. Otherwise it is recovered, and the job
+    has failed.
     """
     if path.exists():
         found = manifest_of(path)
@@ -107,9 +108,10 @@ def take_over(task: Task, asked: RecordParameters | RetrieveParameters, path: Pa
             return None  # somebody else's: the recorder says so
         reason, failed = _judge(task, found)
         return outcome(task.job, path, found, reason, failed=failed)
-    if job_of_part(path) != task.job.id:
+    left = part_left(path)
+    if left is None or left[0] != task.job.id:
         return None
-    if asked.pulses is not None and not task.stop.is_set() and _is_remembered(task.config, asked):
+    if not task.stop.is_set() and (left[1] == 0 or _is_remembered(task.config, asked)):
         say("begins again", job=task.job.id, part=part_of(path))
         throw_away(path)
         return None
@@ -121,8 +123,9 @@ def take_over(task: Task, asked: RecordParameters | RetrieveParameters, path: Pa
 
 
 def _is_remembered(config: Config, asked: RecordParameters | RetrieveParameters) -> bool:
-    """Whether no pulse asked for has left the ring."""
-    assert asked.pulses is not None
+    """Whether pulses were asked for by name, and none of them has left the ring."""
+    if asked.pulses is None:
+        return False
     try:
         ring = SharedRing.attach(asked.sources[0], config.runtime_dir)
     except RingError:

@@ -36,15 +36,16 @@ def ends_of(path: Path) -> tuple[int, int] | None:
         raise explain(error, f"Cannot read {path}") from error
 
 
-def job_of_part(final: Path) -> str | None:
-    """Return the job for which the part of `final` was written; None if there is no part that says so.
+def part_left(final: Path) -> tuple[str, int] | None:
+    """Return for which job the part of `final` was written, and how many images it has; None if there is none.
 
     A journal without its first record is nobody's: nothing was written behind it.
     """
     try:
-        return read_journal(journal_of(part_of(final))).recording.requested.job
+        found = read_journal(journal_of(part_of(final)))
     except (FileNotFoundError, HeadlessError):
         return None
+    return found.recording.requested.job, len(found.records)
 
 
 def throw_away(final: Path) -> None:
