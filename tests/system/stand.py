@@ -168,6 +168,8 @@ class Stand:
         Settings of ``record`` other than the directory.
     detector:
         Further settings of the detector, e.g. ``bit_depth`` or ``live``.
+    workers:
+        Settings of ``workers``; by default there are none, and so no hub.
     """
 
     def __init__(
@@ -181,6 +183,7 @@ class Stand:
         build: Mapping[str, Any] | None = None,
         record: Mapping[str, Any] | None = None,
         detector: Mapping[str, Any] | None = None,
+        workers: Mapping[str, int] | None = None,
     ) -> None:
         self.directory = directory
         self.data = directory / "data"
@@ -204,6 +207,7 @@ class Stand:
                     }
                 },
                 "record": {"directory": str(self.data), "min_free_bytes": 0, **(record or {})},
+                "workers": {"record": 0, "retrieve": 0, **(workers or {})},
                 "runtime_dir": str(self.runtime_dir),
                 "state_dir": str(directory / "state"),
             }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, Any, Literal, NoReturn
 
 import typer
 
@@ -48,6 +48,10 @@ ConfigOption = Annotated[
     Path, typer.Option("--config", "-c", help="Configuration file (YAML).", envvar="FOREBAY_CONFIG")
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
+LogOption = Annotated[
+    Literal["line", "json"],
+    typer.Option(help="Log lines: key=value, or a JSON object each.", envvar="FOREBAY_LOG_FORMAT"),
+]
 DEFAULT_CONFIG = Path("forebay.yaml")
 
 
@@ -56,7 +60,10 @@ def main() -> NoReturn:
     try:
         app()
     except ForebayError as error:
+        from forebay.service.process import notify
+
         print(f"forebay: {error}", file=sys.stderr)
+        notify(f"STATUS={error}")
         raise SystemExit(1) from None
     raise SystemExit(0)
 
@@ -78,6 +85,7 @@ def demo(
 @app.command()
 def run(
     config: Annotated[Path, typer.Argument(help="Configuration file (YAML).")] = DEFAULT_CONFIG,
+    log_format: LogOption = "line",
     parent: Annotated[int | None, typer.Option(help="Process that we end with.", hidden=True)] = None,
 ) -> None:
     """Run every service that the configuration asks for, until Ctrl-C or SIGTERM."""
@@ -86,18 +94,19 @@ def run(
     from forebay.service.supervisor import Supervisor
 
     loaded = load(config)
-    with service_life("supervisor", parent) as stop:
-        code = Supervisor(loaded, config).run(stop)
+    with service_life("supervisor", parent, log_format) as stop:
+        code = Supervisor(loaded, config, log_format).run(stop)
     raise SystemExit(code)
 
 
 @app.command()
 def serve(
     role: Annotated[
-        str, typer.Argument(help="hub, receive, assemble, live, publish, epics, record or retrieve.")
+        str, typer.Argument(help="hub, receive, assemble, live, publish, epics, record, retrieve or gateway.")
     ],
     name: Annotated[str, typer.Argument(help="Name of the detector or buffer; of the hub, any.")],
     config: ConfigOption = DEFAULT_CONFIG,
+    log_format: LogOption = "line",
     parent: Annotated[int | None, typer.Option(help="Process that we end with.", hidden=True)] = None,
 ) -> None:
     """Run one service by itself: in a debugger, a container or a unit of the system."""
@@ -107,7 +116,7 @@ def serve(
 
     body = role_of(role)
     loaded = load(config)
-    with service_life(f"{role}.{name}", parent) as stop:
+    with service_life(f"{role}.{name}", parent, log_format) as stop:
         body(loaded, name, stop)
 
 

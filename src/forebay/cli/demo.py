@@ -89,6 +89,7 @@ def _write_config(directory: Path, runtime_dir: Path) -> Config:
         },
         "record": {"directory": str(directory.resolve()), "min_free_bytes": 2**29},
         "runtime_dir": str(runtime_dir),
+        "state_dir": str(runtime_dir / "state"),
     }
     path = directory / "forebay.yaml"
     path.write_text(yaml.safe_dump(value, sort_keys=False), encoding="utf-8")

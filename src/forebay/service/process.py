@@ -13,12 +13,18 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
+from typing import Literal
 
 from forebay.errors import ForebayError
 
 LOG = logging.getLogger("forebay")
 
 _PR_SET_PDEATHSIG = 1
+
+
+LogFormat = Literal["line", "json"]
+"""How a log is written: for people (key=value), or one JSON object a line."""
 
 
 class LineFormatter(logging.Formatter):
@@ -38,6 +44,28 @@ class LineFormatter(logging.Formatter):
         return " ".join(parts)
 
 
+class JsonFormatter(logging.Formatter):
+    """One JSON object an event, with what `LineFormatter` says; fields named like our own are left out."""
+
+    def __init__(self, service: str) -> None:
+        super().__init__()
+        self._service = service
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the line, without its end."""
+        ours = {
+            "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
+            "level": record.levelname,
+            "process": self._service,
+            "event": record.getMessage(),
+        }
+        if record.exc_info:
+            ours["traceback"] = self.formatException(record.exc_info)
+        return json.dumps(
+            ours | {k: v for k, v in getattr(record, "fields", {}).items() if k not in ours}, default=str
+        )
+
+
 def _value(value: object) -> str:
     text = f"{value:.6g}" if isinstance(value, float) else str(value)
     return json.dumps(text) if not text or any(c in text for c in ' ="\n') else text
@@ -48,10 +76,10 @@ def say(event: str, level: int = logging.INFO, **fields: object) -> None:
     LOG.log(level, event, extra={"fields": fields})
 
 
-def log_to_stderr(service: str, level: int = logging.INFO) -> None:
+def log_to_stderr(service: str, level: int = logging.INFO, log_format: LogFormat = "line") -> None:
     """Send this process's log lines to standard error."""
     stream = logging.StreamHandler(sys.stderr)
-    stream.setFormatter(LineFormatter(service))
+    stream.setFormatter(JsonFormatter(service) if log_format == "json" else LineFormatter(service))
     LOG.handlers[:] = [stream]
     LOG.setLevel(level)
     LOG.propagate = False
@@ -112,7 +140,9 @@ def stop_on_signal() -> Iterator[threading.Event]:
 
 
 @contextmanager
-def service_life(name: str, parent_pid: int | None) -> Iterator[threading.Event]:
+def service_life(
+    name: str, parent_pid: int | None, log_format: LogFormat = "line"
+) -> Iterator[threading.Event]:
     """Run the body as a service: log lines, signals, parent; lends the stop flag.
 
     Raises
@@ -121,7 +151,7 @@ def service_life(name: str, parent_pid: int | None) -> Iterator[threading.Event]
         With 1 if the body failed; the reason is logged, with a traceback only where it is not a
         `ForebayError`.
     """
-    log_to_stderr(name)
+    log_to_stderr(name, log_format=log_format)
     with stop_on_signal() as stop:
         if parent_pid is not None:
             die_with_parent(parent_pid)
@@ -133,5 +163,6 @@ def service_life(name: str, parent_pid: int | None) -> Iterator[threading.Event]
             raise SystemExit(1) from error
         except Exception as error:
             LOG.exception("failed")
+            notify(f"STATUS={type(error).__name__}: {error}")
             raise SystemExit(1) from error
         say("ended")

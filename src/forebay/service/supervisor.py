@@ -2,67 +2,23 @@
 
 from __future__ import annotations
 
-import os
-import signal
-import socket
-import subprocess
-import sys
+import logging
 import threading
 import time
-from dataclasses import dataclass, field
+from itertools import groupby
 from pathlib import Path
 
-from forebay.config import Config, DetectorConfig
+from forebay.config import Config
 from forebay.errors import ServiceError
-from forebay.runtime import private_directory
-from forebay.service.process import notify, say
-from forebay.service.roles import DETECTOR_ROLES
-
-BACKOFF_S = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
-"""Waits before the first, second ... restart in a row; the last one for all further ones."""
-
-CALM_S = 20.0
-"""A service that lived so long starts again with the shortest wait."""
+from forebay.service.board import Teller
+from forebay.service.child import FAILING_AFTER, Child, ServiceReport
+from forebay.service.inbox import Inbox
+from forebay.service.process import LogFormat, notify, say
+from forebay.service.roles import ROLES, services_of
 
 READY_TIMEOUT_S = 60.0
 STOP_TIMEOUT_S = 20.0
 _POLL_S = 0.05
-
-
-@dataclass(slots=True)
-class Service:
-    """One supervised process.
-
-    Attributes
-    ----------
-    role, detector:
-        What it does and for which detector.
-    n_restarts:
-        How often it was started again.
-    failures:
-        Restarts in a row, each after less than `CALM_S` seconds.
-    """
-
-    role: str
-    detector: str
-    process: subprocess.Popen[bytes] | None = None
-    ready: bool = False
-    n_restarts: int = 0
-    failures: int = 0
-    started: float = 0.0
-    restart_at: float = 0.0
-    exit_codes: list[int] = field(default_factory=list)
-
-    @property
-    def name(self) -> str:
-        """Name in logs."""
-        return f"{self.role}.{self.detector}"
-
-
-def _roles(detector: DetectorConfig) -> list[str]:
-    """Return the services of one detector in the order in which data walk through them."""
-    wanted = {"live": detector.live is not None, "publish": bool(detector.streams)}
-    return [role for role in DETECTOR_ROLES if wanted.get(role, True)]
 
 
 class Supervisor:
@@ -72,15 +28,19 @@ class Supervisor:
     ----------
     config_path:
         File that the services read; they must find what `config` says.
+    log_format:
+        In which form they write their log.
     """
 
-    def __init__(self, config: Config, config_path: Path) -> None:
+    def __init__(self, config: Config, config_path: Path, log_format: LogFormat = "line") -> None:
+        self._config = config
         self._config_path = config_path.resolve()
-        self._notifications = private_directory(config.runtime_dir) / f"supervisor-{os.getpid()}.notify"
-        self.services = [
-            Service(role, name) for name, detector in config.detectors.items() for role in _roles(detector)
-        ]
-        self.services += [Service("epics", name) for name in config.epics]
+        self._log_format = log_format
+        self._children: list[Child] = []
+
+    def reports(self) -> list[ServiceReport]:
+        """Return how every service is, in the order of their start."""
+        return [child.report for child in self._children]
 
     def run(self, stop: threading.Event) -> int:
         """Start everything, keep it alive until `stop`, stop in order; return the exit code.
@@ -92,105 +52,91 @@ class Supervisor:
         ServiceError
             If a service does not get ready at the first start: a configuration that cannot work.
         """
-        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as inbox:
-            self._notifications.unlink(missing_ok=True)
-            inbox.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
-            inbox.bind(str(self._notifications))
-            inbox.setblocking(False)
+        with Inbox(self._config.runtime_dir) as inbox:
+            environment = {"NOTIFY_SOCKET": str(inbox.path)}
+            arguments = ["--config", str(self._config_path), "--log-format", self._log_format]
+            services = services_of(self._config)
+            self._children = [Child(role, name, arguments, environment) for role, name in services]
+            has_bus = self._config.bus != "embedded" or any(role == "hub" for role, _ in services)
+            teller = Teller(self._config, self._config_path, self.reports, uses_bus=has_bus)
+            teller.start()
             try:
-                for service in self.services:
-                    self._start(service)
-                    self._wait_ready(service, inbox, stop)
+                self._start_all(inbox, stop)
                 if not stop.is_set():
                     notify("READY=1")
-                    say("all services are ready", n_services=len(self.services))
+                    say("all services are ready", n_services=len(self._children))
                 while not stop.wait(_POLL_S):
                     self._hear(inbox)
-                    for service in self.services:
-                        self._look_after(service)
+                    for child in self._children:
+                        self._look_after(child, inbox)
             finally:
-                clean = self._stop_all()
-                self._notifications.unlink(missing_ok=True)
+                notify("STOPPING=1")
+                clean = self._stop_all(teller)
         return 0 if clean else 1
 
-    def _start(self, service: Service) -> None:
-        command = [sys.executable, "-m", "forebay", "serve", service.role, service.detector]
-        command += ["--config", str(self._config_path), "--parent", str(os.getpid())]
-        environment = os.environ | {"NOTIFY_SOCKET": str(self._notifications), "OPENBLAS_NUM_THREADS": "1"}
-        service.process = subprocess.Popen(
-            command, env=environment, stdin=subprocess.DEVNULL, start_new_session=True
-        )
-        service.ready = False
-        service.started = time.monotonic()
-        say("started", service=service.name, pid=service.process.pid)
+    def _start_all(self, inbox: Inbox, stop: threading.Event) -> None:
+        for _, together in groupby(self._children, key=lambda child: ROLES[child.role].starts):
+            group = list(together)
+            for child in group:
+                if not stop.is_set():
+                    child.start()
+            self._wait_ready(group, inbox, stop)
 
-    def _wait_ready(self, service: Service, inbox: socket.socket, stop: threading.Event) -> None:
+    def _wait_ready(self, group: list[Child], inbox: Inbox, stop: threading.Event) -> None:
         end = time.monotonic() + READY_TIMEOUT_S
-        while not service.ready and not stop.is_set():
-            assert service.process is not None
-            if (code := service.process.poll()) is not None:
-                raise ServiceError(
-                    f"{service.name} ended with exit code {code} before it was ready.",
-                    "Its last log line says why.",
-                )
-            if time.monotonic() > end:
-                raise ServiceError(f"{service.name} was not ready within {READY_TIMEOUT_S:g} s.")
-            stop.wait(_POLL_S)
+        while not stop.is_set():
             self._hear(inbox)
-
-    def _hear(self, inbox: socket.socket) -> None:
-        """Take notifications; the kernel says which process each came from."""
-        size = socket.CMSG_SPACE(12)
-        while True:
-            try:
-                message, ancillary, _, _ = inbox.recvmsg(4096, size)
-            except BlockingIOError:
+            for child in self._children:
+                died = self._look_after(child, inbox)
+                if died and not child.was_ever_ready:
+                    raise ServiceError(
+                        f"{child.name} ended with exit code {child.exit_code} before it was ready.",
+                        child.reason or "Its last log line says why.",
+                    )
+            waiting = [child.name for child in group if not child.is_ready]
+            if not waiting:
                 return
-            for level, kind, data in ancillary:
-                if level == socket.SOL_SOCKET and kind == socket.SCM_CREDENTIALS:
-                    pid = int.from_bytes(data[:4], sys.byteorder)
-                    for service in self.services:
-                        if service.process and service.process.pid == pid and b"READY=1" in message:
-                            service.ready = True
+            if time.monotonic() > end:
+                names = ", ".join(waiting)
+                raise ServiceError(f"{names}: not ready within {READY_TIMEOUT_S:g} s.", "Look into its log.")
+            stop.wait(_POLL_S)
 
-    def _look_after(self, service: Service) -> None:
-        process = service.process
-        if process is not None and (code := process.poll()) is not None:
-            service.process = None
-            service.ready = False
-            service.exit_codes.append(code)
-            if time.monotonic() - service.started > CALM_S:
-                service.failures = 0
-            wait = BACKOFF_S[min(service.failures, len(BACKOFF_S) - 1)]
-            service.failures += 1
-            service.restart_at = time.monotonic() + wait
+    def _hear(self, inbox: Inbox) -> None:
+        """Take what services say."""
+        for pid, said in inbox.read():
+            for child in self._children:
+                child.hear(pid, said)
+
+    def _look_after(self, child: Child, inbox: Inbox) -> bool:
+        """Start again what is due; whether the service was found dead just now."""
+        died = child.look()
+        if died:
+            self._hear(inbox)  # its last words
+            is_failing = child.n_failures >= FAILING_AFTER
             say(
-                "died, will be restarted",
-                service=service.name,
-                exit_code=code,
-                failures=service.failures,
-                wait_s=wait,
+                "dies again and again" if is_failing else "died, will be restarted",
+                logging.ERROR if is_failing else logging.WARNING,
+                service=child.name,
+                exit_code=child.exit_code,
+                failures=child.n_failures,
+                wait_s=child.wait_s,
+                reason=child.reason or "unknown",
             )
-        elif process is None and time.monotonic() >= service.restart_at:
-            service.n_restarts += 1
-            self._start(service)
+        elif child.is_due:
+            child.start()
+        return died
 
-    def _stop_all(self) -> bool:
-        """Stop in the order of the data, so that each service drains what the one before it sent."""
+    def _stop_all(self, teller: Teller) -> bool:
+        """Stop in the order of `Role.stops`; those of one number at the same time."""
         clean = True
-        for service in self.services:
-            process = service.process
-            if process is None:
-                clean = False
-                continue
-            if process.poll() is None:
-                process.send_signal(signal.SIGTERM)
-            try:
-                code = process.wait(STOP_TIMEOUT_S)
-            except subprocess.TimeoutExpired:
-                say("did not stop, killed", service=service.name, waited_s=STOP_TIMEOUT_S)
-                process.kill()
-                code = process.wait()
-            say("stopped", service=service.name, exit_code=code)
-            clean = clean and (code == 0 or (code == -signal.SIGTERM and not service.ready))
+        in_order = sorted(self._children, key=lambda child: ROLES[child.role].stops)
+        for _, together in groupby(in_order, key=lambda child: ROLES[child.role].stops):
+            group = list(together)
+            if any(child.role == "hub" for child in group):
+                teller.close()  # while there is somebody to listen
+            for child in group:
+                child.terminate()
+            for child in group:
+                clean = child.wait(STOP_TIMEOUT_S) and clean
+        teller.close()
         return clean
