@@ -20,7 +20,7 @@ from forebay.service.record import Recorder
 from forebay.service.tables import detector_config
 from forebay.service.task import Outcome, Standing, Task
 from forebay.store.catalog import File
-from forebay.store.left import ends_of, part_left, manifest_of, throw_away
+from forebay.store.left import ends_of, manifest_of, part_left, throw_away
 from forebay.store.manifest import Manifest, Request
 from forebay.store.paths import contained, part_of
 from forebay.store.recover import recover
