@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from forebay.api.rest import Rest, rest_app
 from forebay.config import Config
 
 SOURCE = Path(__file__).parent.parent / "src" / "forebay"
@@ -16,7 +18,12 @@ SOURCE = Path(__file__).parent.parent / "src" / "forebay"
 def write(folder: Path) -> None:
     """Write every generated page below `folder`."""
     folder.mkdir(parents=True, exist_ok=True)
-    pages = {"configuration.part.md": configuration(), "cli.part.md": commands(), **api()}
+    pages = {
+        "configuration.part.md": configuration(),
+        "cli.part.md": commands(),
+        "rest.part.md": rest_routes(),
+        **api(),
+    }
     for name, text in pages.items():
         path = folder / name
         if not path.exists() or path.read_text(encoding="utf-8") != text:
@@ -81,6 +88,70 @@ def commands() -> str:
     asked = [sys.executable, "-m", "typer", "forebay.cli.app", "utils", "docs", "--name", "forebay"]
     text = subprocess.run(asked, check=True, capture_output=True, text=True).stdout
     return text[text.index("\n## ") :].replace("\n#", "\n##")
+
+
+def rest_routes() -> str:
+    """Return the routes of the REST interface by subject, and the models that they take and give."""
+    document = rest_app(Rest(Config(), None, None, str)).openapi()  # nothing is asked of anybody
+    subjects: dict[str, list[str]] = {}
+    for path, methods in document["paths"].items():
+        for method, route in methods.items():
+            lines = subjects.setdefault(route["tags"][0], [])
+            lines += [f"### `{method.upper()} {path}`", "", route["description"], ""]
+            for parameter in route.get("parameters", ()):
+                lines.append(
+                    f"* `{parameter['name']}` ({parameter['in']}): {parameter.get('description', '')}"
+                )
+            lines += ["", *_body(route), *_example(route), ""]
+    page = [line for subject, lines in subjects.items() for line in (f"## {subject.title()}", "", *lines)]
+    page += ["## Models", ""]
+    for name, model in document["components"]["schemas"].items():
+        if "properties" in model:
+            page += [f"### {name}", "", *_fields(model)]
+    return "\n".join(page)
+
+
+def _body(route: dict[str, Any]) -> Iterator[str]:
+    if "requestBody" in route:
+        schema = route["requestBody"]["content"]["application/json"]["schema"]
+        yield f"Takes {_model(schema)}."
+        yield ""
+    good = next(answer for status, answer in route["responses"].items() if status.startswith("2"))
+    content = good.get("content", {})
+    if schema := content.get("application/json", {}).get("schema"):
+        yield f"Gives {_model(schema)}."
+    elif content:
+        yield f"Gives `{next(iter(content))}`."
+
+
+def _example(route: dict[str, Any]) -> Iterator[str]:
+    content = route.get("requestBody", {}).get("content", {}).get("application/json", {})
+    for example in content.get("examples", {}).values():
+        yield from ("", "```json", json.dumps(example["value"]), "```")
+
+
+def _model(schema: dict[str, Any]) -> str:
+    if "$ref" in schema:
+        name = schema["$ref"].rpartition("/")[2]
+        return f"[{name}](#{name.lower()})"
+    for choice in ("anyOf", "oneOf"):
+        if choice in schema:
+            return ", or ".join(_model(one) for one in schema[choice])
+    if schema.get("type") == "array":
+        return f"a list of {_model(schema['items'])}"
+    return {"object": "an object", "null": "nothing", "string": "text"}.get(
+        str(schema.get("type")), str(schema.get("type", "anything"))
+    )
+
+
+def _fields(model: dict[str, Any]) -> Iterator[str]:
+    yield from (model.get("description", "").partition("\n\n")[0], "")
+    yield from ("| field | value | what it is |", "|---|---|---|")
+    for name, field in model["properties"].items():
+        needed = " (required)" if name in model.get("required", ()) else ""
+        value = " or ".join(f"`{one}`" for one in field["enum"]) if "enum" in field else _model(field)
+        yield f"| `{name}` | {value}{needed} | {field.get('description', '')} |"
+    yield ""
 
 
 def api() -> dict[str, str]:

@@ -230,6 +230,7 @@ def test_health_needs_no_token(serve, tokens):
     tokens.add("ann", "read")
     assert serve().get("/health").status_code == 200
     assert serve().get("/ready").status_code == 200
+    assert serve().get("/openapi.json").status_code == 200
 
 
 READ = [("GET", "/jobs"), ("GET", "/status"), ("GET", "/files"), ("GET", "/metrics"), ("GET", "/proposals")]

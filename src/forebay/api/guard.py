@@ -18,8 +18,8 @@ from forebay.api.tokens import ANYONE, Token, TokenFile
 from forebay.config import ApiConfig
 from forebay.errors import AccessError, ConfigError, ForebayError, TokenError
 
-FREE = frozenset({"/", "/health", "/ready", "/dashboard.js", "/dashboard.css"})
-"""What can be had without a token: whether we live, and a page without data."""
+FREE = frozenset({"/", "/health", "/ready", "/openapi.json", "/dashboard.js", "/dashboard.css"})
+"""What can be had without a token: whether we live, the document, and a page without data."""
 
 BODY_TIMEOUT_S = 20.0
 """How long a body may take to come."""
