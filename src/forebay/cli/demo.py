@@ -9,7 +9,6 @@ import socket
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,17 +18,18 @@ import yaml
 from rich.console import Console
 from rich.text import Text
 
+from forebay.cli.control import operator_of, see_through
 from forebay.cli.picture import save_mean_image
-from forebay.cli.show import facts, record_with_progress, show_report, size
+from forebay.cli.show import facts, show_report, size
 from forebay.config import Config, load
 from forebay.errors import ServiceError
-from forebay.ring.shared import wait_attach
-from forebay.service.record import Recorder
+from forebay.job import Job
 from forebay.sim.detector import Options
 from forebay.sim.faults import Faults
 from forebay.sim.truth import Truth
 from forebay.store.check import check_file
-from forebay.store.manifest import Manifest, Request, pulse_ids
+from forebay.store.left import manifest_of
+from forebay.store.manifest import Manifest, pulse_ids
 from forebay.store.report import Report
 from forebay.wire.jungfrau import jungfrau
 
@@ -39,6 +39,9 @@ FAULTS = ["loss=0.0002", "lost_frame=0.002"]
 FIRST_PULSE = 1
 READOUT = 0.7
 """Part of the period in which a module sends a frame: gentle enough for the socket buffers of any user."""
+
+READY_S = 60.0
+"""The services are ready after so long, or something is wrong."""
 
 EXTRA_PULSES = 20
 """Sent beyond the last one recorded: a last pulse is only known to be over when newer ones come."""
@@ -57,19 +60,24 @@ def run_demo(directory: Path, n_pulses: int, rate_hz: float) -> int:
         console.print(f"Configuration: {path}; what the services say: {directory / 'services.log'}")
         began = time.monotonic()
         with _services(path, directory / "services.log"):
-            wait_attach(DETECTOR, config.runtime_dir, 20.0).close()
             console.print(
                 f"Recording {n_pulses} pulses of {N_MODULES} simulated JUNGFRAU modules at {rate_hz:g} Hz; "
                 f"on the way the simulator loses packets: {' '.join(FAULTS)}"
             )
-            manifest, file = _record(config, n_pulses, rate_hz)
+            job = _record(config, path, n_pulses, rate_hz)
+        file = Path(job.result["file"])
+        manifest = manifest_of(file)
         options = _options(config, n_pulses, rate_hz)
         report = check_file(file)
         picture = file.with_suffix(".png")
         n_images = save_mean_image(file, picture)
         is_true = _print_summary(console, file, manifest, report, Truth(options), n_pulses, rate_hz)
         seconds = time.monotonic() - began
-        rows = [("picture", f"{picture}, the mean of {n_images} images"), ("took", f"{seconds:.1f} s")]
+        rows = [
+            ("job", f"{job.id}: {job.state}, {job.reason}; run {job.run}, acquisition {job.acquisition}"),
+            ("picture", f"{picture}, the mean of {n_images} images"),
+            ("took", f"{seconds:.1f} s"),
+        ]
         console.print(facts("", rows), soft_wrap=True)
         console.print(_how_to_open(file), soft_wrap=True)
     return 0 if is_true else 1
@@ -120,6 +128,7 @@ def _services(config: Path, log: Path) -> Iterator[None]:
         command = [sys.executable, "-m", "forebay", "run", str(config), "--parent", str(os.getpid())]
         process = subprocess.Popen(command, stderr=stream, stdin=subprocess.DEVNULL)
         try:
+            _wait_ready(process, log)
             yield
         finally:
             process.send_signal(signal.SIGTERM)
@@ -130,6 +139,15 @@ def _services(config: Path, log: Path) -> Iterator[None]:
                 process.wait()
     if process.returncode:
         raise ServiceError(f"The services ended with exit code {process.returncode}.", f"See {log}.")
+
+
+def _wait_ready(process: subprocess.Popen[bytes], log: Path) -> None:
+    """Return once every service is ready; `ServiceError` if they end before, or take too long."""
+    end = time.monotonic() + READY_S
+    while "all services are ready" not in log.read_text(encoding="utf-8"):
+        if process.poll() is not None or time.monotonic() > end:
+            raise ServiceError(f"The services were not ready within {READY_S:g} s.", f"See {log}.")
+        time.sleep(0.05)
 
 
 def _options(config: Config, n_pulses: int, rate_hz: float) -> Options:
@@ -146,23 +164,27 @@ def _options(config: Config, n_pulses: int, rate_hz: float) -> Options:
     )
 
 
-def _record(config: Config, n_pulses: int, rate_hz: float) -> tuple[Manifest, Path]:
-    """Start the simulator in a process of its own and record what it sends."""
+def _record(config: Config, path: Path, n_pulses: int, rate_hz: float) -> Job:
+    """Ask for a recording as anybody would, start the simulator, and return the job when it has ended."""
     pulses = f"{FIRST_PULSE}..{FIRST_PULSE + n_pulses - 1}"
-    name = _free_name(config.record.directory)
-    recorder = Recorder(config, DETECTOR, name, Request(pulses=pulses))
+    asked = {"sources": [DETECTOR], "file": _free_name(config.record.directory), "pulses": pulses}
     detector = config.detectors[DETECTOR]
     command = [sys.executable, "-m", "forebay", "sim", "detector", "--modules", str(N_MODULES)]
     command += ["--port", str(detector.start_udp_port), "--rate", str(rate_hz), "--first", str(FIRST_PULSE)]
     command += ["--count", str(n_pulses + EXTRA_PULSES), "--pattern", "picture"]
     command += ["--readout-ms", str(1000 * READOUT / rate_hz)]
     command += [word for fault in FAULTS for word in ("--fault", fault)]
-    simulator = subprocess.Popen(command, stdout=subprocess.DEVNULL, stdin=subprocess.DEVNULL)
-    try:
-        return record_with_progress(recorder, threading.Event(), quiet=False), recorder.path
-    finally:
-        simulator.terminate()
-        simulator.wait()
+    with operator_of(path) as operator:
+        jobs = operator.request("record", asked)
+        simulator = subprocess.Popen(command, stdout=subprocess.DEVNULL, stdin=subprocess.DEVNULL)
+        try:
+            (job,) = see_through(operator, jobs, quiet=False)
+        finally:
+            simulator.terminate()
+            simulator.wait()
+    if "file" not in job.result:
+        raise ServiceError(f"Nothing was recorded: job {job.id} is {job.state}. {job.reason}")
+    return job
 
 
 def _free_name(directory: Path) -> str:

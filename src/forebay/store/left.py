@@ -37,7 +37,7 @@ def ends_of(path: Path) -> tuple[int, int] | None:
 
 
 def part_left(final: Path) -> tuple[str, int] | None:
-    """Return the job for which the part of `final` was written, and its number of images; None if there is none.
+    """Return the job for which the part of `final` was written, and its number of images; None without one.
 
     A journal without its first record is nobody's: nothing was written behind it.
     """
