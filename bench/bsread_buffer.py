@@ -5,9 +5,9 @@
 Source, program under test and sink are processes of their own. The bare forwarder is the least that Python
 can do: PULL from the source, PUSH to the sink, with no ring and no second consumer. Both alternate, the
 ratio is ours / bare. "past" writes a file of 10 s of 1000 scalar channels at 100 Hz from a ring on disk;
-beside it the ring is only read. What sf_bsread_writer 1.2.0 reached on a machine of this kind stands beside: scalars
-400 messages/s at 1.8-2.7 ms of CPU each and 9-14 ms of latency through its buffer, 35/s through buffer,
-writer and disk; images 200-300/s at 1.8-3.3 ms, and 50-75/s to disk.
+beside it the ring is only read. What sf_bsread_writer 1.2.0 reached on a machine of this kind stands beside:
+scalars 400 messages/s at 1.8-2.7 ms of CPU each and 9-14 ms of latency through its buffer, 35/s through
+buffer, writer and disk; images 200-300/s at 1.8-3.3 ms, and 50-75/s to disk.
 """
 
 from __future__ import annotations

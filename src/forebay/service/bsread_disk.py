@@ -18,10 +18,18 @@ from forebay.service.process import say
 from forebay.wire.bsread import HeaderCache, decode, encode
 
 
+_SMALL = 65_536
+
+
 def decoder() -> Decode:
     """Return what makes events of the messages in a ring."""
     cache = HeaderCache()
-    return lambda parts: decode(parts, cache)
+
+    def one(parts: Sequence[memoryview]) -> Event:
+        # bytes, for Python's collector looks at every view again and again
+        return decode([bytes(part) if len(part) < _SMALL else part for part in parts], cache)
+
+    return one
 
 
 def open_ring(directory: Path) -> DiskReader:

@@ -13,8 +13,8 @@ from forebay.errors import WireError
 from forebay.event import Event
 from forebay.ports import Source
 from forebay.pulse import PulseRange
-from forebay.ring.disk import DiskReader
 from forebay.service.analyzer import KINDS, Analyzer
+from forebay.service.bsread_disk import open_ring
 from forebay.service.bsread_window import Window
 from forebay.service.process import say
 from forebay.service.pump import pump
@@ -22,7 +22,7 @@ from forebay.store.channel_file import ChannelFile
 from forebay.store.channel_manifest import ChannelRecording
 from forebay.store.channel_source import ChannelSource
 from forebay.store.manifest import Counters, Request
-from forebay.wire.bsread import BsreadArrays, Frame, HeaderCache, decode, encode
+from forebay.wire.bsread import BsreadArrays, Frame, encode
 
 _MOST_ELEMENTS = 4
 _WAIT_S = 0.1
@@ -266,8 +266,7 @@ def recorded_messages(what: Path, speed: float) -> Iterator[tuple[Sequence[Frame
         If the file holds no channels.
     """
     if what.is_dir():
-        cache = HeaderCache()
-        ring = DiskReader(what, lambda parts: decode([bytes(part) for part in parts], cache))
+        ring = open_ring(what)
         span = ring.span
         return _paced(iter(()) if span is None else ring.read(span), speed)
     return _paced(ChannelSource(what).events(), speed)
