@@ -17,7 +17,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from forebay.cli.show import facts, size
+from forebay.cli.show import facts, size, some
 
 if TYPE_CHECKING:
     from forebay.job import Job
@@ -131,22 +131,36 @@ def is_good(job: Job) -> bool:
 
 
 def _end_rows(job: Job) -> Iterator[tuple[str, str]]:
-    yield "job", f"{job.id}: {job.state}"
-    if job.reason:
-        yield "ended", job.reason
+    if text := _asked(job):
+        yield "asked", text
     for source, account in job.result.get("sources", {}).items():
-        missing, incomplete = account["missing"], account["n_incomplete"]
-        listed = f": {', '.join(missing['ranges'][:5])}" if missing["n"] else ""
+        missing = account["missing"]
+        incomplete = [str(one["pulse_id"]) for one in account["incomplete"]]
         yield "source", source
         yield "got", f"{account['got']} images of {account['expected']} pulses"
-        yield "missing", f"{missing['n']}{listed}{' ...' if len(missing['ranges']) > 5 else ''}"
-        yield "incomplete", str(incomplete)
-    if "file" in job.result:
-        yield "file", f"{job.result['file']}, {size(job.result['bytes'])}"
-    if job.run is not None:
-        yield "run", f"{job.run}, acquisition {job.acquisition} of proposal {job.proposal}"
+        yield "missing", some(missing["n"], missing["ranges"])
+        yield "incomplete", some(account["n_incomplete"], incomplete)
     if "returned" in job.result:
         yield "returned", json_text.dumps(job.result["returned"])
+    yield "ended", job.reason or "not yet"
+    if "file" in job.result:
+        yield "file", job.result["file"]
+        yield "size", size(job.result["bytes"])
+    if job.run is not None:
+        yield "run", f"{job.run}, acquisition {job.acquisition} of proposal {job.proposal}"
+    yield "job", f"{job.id}: {job.state}"
+
+
+def _asked(job: Job) -> str:
+    """Return what a recording was asked for; empty for other jobs."""
+    asked = job.parameters
+    if asked.get("pulses"):
+        return f"pulses {asked['pulses']}"
+    if asked.get("images"):
+        return f"{asked['images']} images"
+    if asked.get("seconds"):
+        return f"{asked['seconds']:g} s"
+    return "until stopped" if job.kind == "record" else ""
 
 
 def update_text(update: Update) -> Text:

@@ -83,8 +83,8 @@ def print_recording(path: Path, manifest: Manifest, json: bool) -> int:
         rows = [
             ("asked", str(manifest.requested)),
             ("got", f"{source.got} images of {source.expected} pulses"),
-            ("missing", _some(source.missing.n, source.missing.ranges)),
-            ("incomplete", _some(source.n_incomplete, [str(one.pulse_id) for one in source.incomplete])),
+            ("missing", some(source.missing.n, source.missing.ranges)),
+            ("incomplete", some(source.n_incomplete, [str(one.pulse_id) for one in source.incomplete])),
             ("ended", manifest.reason),
             ("file", str(path)),
         ]
@@ -93,7 +93,8 @@ def print_recording(path: Path, manifest: Manifest, json: bool) -> int:
     return 1 if source.missing.n or is_short else 0
 
 
-def _some(n: int, which: Sequence[str]) -> str:
+def some(n: int, which: Sequence[str]) -> str:
+    """Return a number, and the first of those that are counted."""
     if not n:
         return "0"
     return f"{n}: {', '.join(which[:5])}{' ...' if len(which) > 5 else ''}"
