@@ -17,7 +17,6 @@ from forebay.ring.disk_tail import tail
 from forebay.service.process import say
 from forebay.wire.bsread import HeaderCache, decode, encode
 
-
 _SMALL = 65_536
 
 

@@ -98,9 +98,8 @@ class Filled:
         self._inlet = inlet
         self._disk = disk
         newest = _newest(disk)
-        self._high, self._time_ns = first_pulse - 1, 0
-        if newest is not None:
-            self._high, self._time_ns = max(newest.pulse_id, self._high), newest.time_ns
+        self._first_pulse = first_pulse
+        self._high, self._time_ns = (-1, 0) if newest is None else (newest.pulse_id, newest.time_ns)
         self._waiting: Iterator[Event] | None = None
 
     @property
@@ -135,8 +134,9 @@ class Filled:
                 if event.time_ns >= self._time_ns - LATE_NS:
                     yield event
                 continue
-            if event.pulse_id - 1 > self._high:
-                for one in self._disk.read(PulseRange(self._high + 1, event.pulse_id - 1)):
+            first = max(self._high + 1, self._first_pulse)
+            if first < event.pulse_id:
+                for one in self._disk.read(PulseRange(first, event.pulse_id - 1)):
                     self.n_filled += 1
                     yield one
             self._high, self._time_ns = event.pulse_id, event.time_ns
