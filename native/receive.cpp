@@ -280,13 +280,14 @@ private:
                      static_cast<std::uint32_t>(module_), missing, epoch_});
     }
 
-    // What waits in the socket may belong to an open frame, however long this thread was held up: only a
-    // socket that is empty after the clock was read proves that nothing came for so long. Noise without end
+    // A frame is given up when it is too old, or when others went on for long without it. A sender that
+    // pauses ends no frame; and what waits in the socket may belong to it, however long this thread was held
+    // up: only a socket that is empty after the clock was read proves that nothing came. Noise without end
     // must not keep a frame open, though.
     void close_overdue() {
         for (std::size_t i = open_.size(); i-- > 0;) {
             const std::uint64_t age = now_ns_ - open_[i].opened_ns;
-            if (age <= timeout_ns_ && now_ns_ - open_[i].heard_ns <= idle_ns_) continue;
+            if (age <= timeout_ns_ && placed_ns_ - open_[i].heard_ns <= idle_ns_) continue;
             if (age <= kPatience * timeout_ns_ && more_waits()) return;
             close(i);
         }

@@ -209,13 +209,33 @@ def test_frames_may_overlap(bench):
     assert not frames["missing_packets"].any()
 
 
-@pytest.mark.parametrize("rule", ["timeout_s", "idle_s"])
-def test_a_frame_is_closed_when_its_time_is_over(bench, rule):
-    b = bench(**{rule: 0.05})
+def test_a_frame_is_closed_when_its_time_is_over(bench):
+    b = bench(timeout_s=0.05)
     b.send(b.packets(1)[:5])
     b.wait_for(lambda: len(b.frames))
     assert b.frames["missing_packets"].tolist() == [27]
     b.stop()
+
+
+def test_a_frame_is_closed_when_others_go_on_without_it(bench):
+    b = bench(idle_s=0.05)
+    b.send(b.packets(1)[:5])
+    b.be_quiet(0.1)
+    assert not len(b.frames), "a sender that pauses ends no frame"
+    b.send(b.packets(2))
+    b.wait_for(lambda: len(b.frames) == 2)
+    assert b.frames["pulse_id"].tolist() == [2, 1]
+    assert b.frames["missing_packets"].tolist() == [0, 27]
+    b.stop()
+
+
+def test_a_sender_may_pause_in_the_middle_of_a_frame(bench):
+    b = bench(idle_s=0.01)
+    b.send(b.packets(1)[:5])
+    b.be_quiet(0.1)
+    b.send(b.packets(1)[5:])
+    assert not b.stop()["missing_packets"].any()
+    assert b.counters["late"] == 0
 
 
 @pytest.mark.parametrize(

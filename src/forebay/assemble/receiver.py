@@ -41,7 +41,8 @@ class ReceiveRules:
     timeout_s:
         Longest time that an incomplete frame stays open.
     idle_s:
-        It is closed earlier when the socket is empty and none of its packets came for so long.
+        It is closed earlier when packets of others came so long after its last one. While its socket holds
+        unread packets a frame is closed for neither reason, up to four times `timeout_s`.
     quiet_s:
         After so long without a placed packet the next plausible one is followed, wherever it is.
     """
