@@ -14,6 +14,7 @@ from forebay.cli.config import config_app
 from forebay.cli.epics import epics_app
 from forebay.cli.proposal import proposal_app
 from forebay.cli.record import record, retrieve
+from forebay.cli.status import status
 from forebay.cli.token import token_app
 from forebay.errors import ForebayError
 
@@ -33,6 +34,7 @@ app.add_typer(token_app, name="token")
 for command in (
     record,
     retrieve,
+    status,
     operate.jobs,
     operate.watch,
     operate.cancel,
