@@ -9,6 +9,7 @@ from tests.operator_stand_in import StandInOperator
 from forebay import errors
 from forebay.api.answers import status_of
 from forebay.api.feed import Feed
+from forebay.api.glance import Glance
 from forebay.api.guard import Guard, check_bind
 from forebay.api.rest import Rest, rest_app
 from forebay.api.tokens import TokenFile
@@ -124,6 +125,23 @@ def test_lists(serve):
     assert client.get("/health").json()["state"] == "alive"
     assert client.get("/ready").json()["state"] == "ready"
     assert client.get("/metrics").text == "forebay_up 1\n"
+
+
+def test_the_status_is_looked_up_a_few_times_a_second(operator):
+    now = [0.0]
+    glance = Glance(operator, lambda: now[0])
+    first = glance.look("p1")
+    assert glance.look("p1") is first
+    assert glance.recent("p1") is first
+    assert glance.recent("p2") is None
+    now[0] = 0.26
+    assert glance.recent("p1") is None
+    assert glance.look("p1") is not first
+    operator.fault = BusError("gone")
+    now[0] = 1.0
+    with pytest.raises(BusError):
+        glance.look("p1")
+    assert glance.look("p1") is glance.recent("p1")
 
 
 def test_the_configuration_shows_no_password(serve):

@@ -19,6 +19,7 @@ from starlette.concurrency import run_in_threadpool
 
 from forebay.api.answers import answer, catch_errors
 from forebay.api.feed import Feed
+from forebay.api.glance import Glance
 from forebay.api.models import EXAMPLES, Health, JobRequest, Patience, Prepare, Refusal, mirror, mirrors
 from forebay.api.tokens import Scope, Token, demand_proposal, demand_scope
 from forebay.config import Config
@@ -330,15 +331,21 @@ def _lists(app: FastAPI, rest: Rest) -> None:
         """Return the routines that can be run, and what each does."""
         return answer(operator.routines())
 
+    glance = Glance(operator)
+
     @app.get("/status", tags=["data"], response_model=mirror(Status))
-    def status(caller: Reader, proposal: ProposalQuery = None) -> Response:
-        """Return services, the run of a proposal, and the jobs that wait or run."""
+    async def status(caller: Reader, proposal: ProposalQuery = None) -> Response:
+        """Return services, the run of a proposal, and the jobs that wait or run, as of this quarter second."""
         if proposal is None:
             proposal = caller.proposals[0] if caller.proposals else DEFAULT_PROPOSAL
         demand_proposal(caller, proposal)
-        found = operator.status(proposal)
-        jobs = [job for job in found.jobs if caller.allows_proposal(job.proposal)]
-        return answer(msgspec.structs.replace(found, jobs=jobs))
+        found = glance.recent(proposal)
+        if found is None:
+            found = await run_in_threadpool(glance.look, proposal)
+        if caller.proposals:
+            jobs = [job for job in found.jobs if caller.allows_proposal(job.proposal)]
+            return answer(msgspec.structs.replace(found, jobs=jobs))
+        return answer(found)
 
 
 def _service(app: FastAPI, rest: Rest) -> None:

@@ -34,7 +34,9 @@ def open_port(address: str, port: int) -> socket.socket:
             f"Port {port} of {address} cannot be used for REST: {error.strerror}.",
             "Stop who uses it, or set api.address and api.port to others.",
         ) from error
-    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, _STUCK_MS)  # accepted ones have it too
+    # Those that are accepted have both too. asyncio sets NODELAY only where the protocol was named.
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, _STUCK_MS)
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     return sock
 
 

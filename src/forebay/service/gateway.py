@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import threading
 from contextlib import ExitStack
 
@@ -14,6 +15,7 @@ from forebay.service.process import notify, say
 from forebay.store.catalog import open_catalog
 
 _LOOK_S = 0.2
+_NICE = 10  # whoever asks, however often: the data path has the cores first
 
 
 def gateway(config: Config, name: str, stop: threading.Event) -> None:
@@ -49,6 +51,7 @@ def gateway(config: Config, name: str, stop: threading.Event) -> None:
     check_bind(api, tokens)
     if not is_loopback(api.address) and api.certificate is None and not api.behind_proxy:
         say("tokens and data cross the network in the clear", logging.WARNING, mend="set api.certificate")
+    os.nice(_NICE)
     with ExitStack() as stack:
         port = open_port(api.address, api.port)
         stack.callback(port.close)
