@@ -1,0 +1,214 @@
+"""A camera's datagrams to readouts, to publishers and files; and from a publisher to files."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from ipaddress import IPv4Address, IPv6Address
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from forebay.assemble.datagrams import BlockReceiver
+from forebay.assemble.timed import TimedBuilder, TimedRules
+from forebay.errors import StoreError
+from forebay.service.process import say
+from forebay.stream.readouts import ReadoutListener, ReadoutPublisher
+from forebay.wire.senders import ModuleRule
+from forebay.wire.target import N_MODULES
+
+_LOOPBACK = IPv4Address("127.0.0.1")
+_POLL_S = 0.05
+_GATHER_S = 0.0005
+_DRAIN_S = 0.2  # nothing came for so long: nothing is on its way
+_DROPS_EVERY_S = 1.0
+
+
+class ReadoutSink(Protocol):
+    """Where readouts go to: publishers, files, series of files."""
+
+    def append(self, readouts: NDArray[np.void]) -> None:
+        """Take readouts, (readout,) of `forebay.wire.ssreadout.READOUT`, oldest first."""
+        ...
+
+    def close(self) -> None:
+        """Finish what was taken and let go of everything; may be called twice."""
+        ...
+
+
+@dataclass(frozen=True)
+class CameraInput:
+    """Where datagrams come from and how they become readouts.
+
+    Attributes
+    ----------
+    gather_s:
+        Wait for more datagrams when the first has come; it costs so much latency and saves CPU time.
+    """
+
+    listen_ip: IPv4Address | IPv6Address = _LOOPBACK
+    listen_port: int = 2009
+    rule: ModuleRule = field(default_factory=ModuleRule)
+    rules: TimedRules = field(default_factory=TimedRules)
+    receive_buffer_bytes: int = 64 * 2**20
+    gather_s: float = _GATHER_S
+
+
+class ReadoutAssembler:
+    """Receives, assembles and hands on until it is stopped; then what is in flight is drained.
+
+    `run` belongs to one thread; everything else may be called from any.
+
+    Parameters
+    ----------
+    sinks:
+        Get every readout, in order, while publishing is not paused; closed at the end of `run`. One that
+        fails is closed and left out, and the others go on.
+
+    Raises
+    ------
+    ConfigError
+        If the port cannot be bound.
+
+    Attributes
+    ----------
+    port:
+        The UDP port.
+    failed:
+        Why sinks were left out.
+    """
+
+    def __init__(self, camera: CameraInput, sinks: Sequence[ReadoutSink]) -> None:
+        self._receiver = BlockReceiver(
+            camera.listen_ip, camera.listen_port, camera.rule, camera.receive_buffer_bytes
+        )
+        self.port = self._receiver.port
+        self.failed: list[Exception] = []
+        self._camera = camera
+        self._builder = TimedBuilder(camera.rules)
+        self._sinks = list(sinks)
+        self._lock = threading.Lock()
+        self._publishes = True
+        self._withheld = 0
+        self._newest_ns = 0
+
+    def run(self, stop: threading.Event) -> None:
+        """Work until `stop`, then take what still waits in the socket and release every open readout."""
+        asked_s = 0.0
+        try:
+            while not stop.is_set():
+                self._step(_POLL_S)
+                if time.monotonic() - asked_s > _DROPS_EVERY_S:
+                    asked_s = time.monotonic()
+                    self._receiver.count_drops()
+            while self._step(0.0):
+                pass
+            self._receiver.count_drops()
+            with self._lock:
+                readouts = self._builder.drain()
+            self._hand_on(readouts)
+        finally:
+            self._receiver.close()
+            for sink in self._sinks:
+                self._try(sink.close)
+            self._sinks = []
+
+    def _step(self, timeout: float) -> int:
+        modules, blocks = self._receiver.read(timeout, self._camera.gather_s)
+        now_ns = time.monotonic_ns()
+        with self._lock:
+            if len(blocks):
+                readouts = self._builder.add(modules, blocks, time.time_ns(), now_ns)
+            else:
+                readouts = self._builder.tick(now_ns)
+        self._hand_on(readouts)
+        return len(blocks)
+
+    def _hand_on(self, readouts: NDArray[np.void]) -> None:
+        if not len(readouts):
+            return
+        self._newest_ns = int(readouts["time_ns"][-1])
+        if not self._publishes:
+            self._withheld += len(readouts)
+            return
+        for sink in list(self._sinks):
+            if not self._try(lambda sink=sink: sink.append(readouts)):
+                self._sinks.remove(sink)
+                self._try(sink.close)
+
+    def _try(self, work: Any) -> bool:
+        try:
+            work()
+        except Exception as error:  # noqa: BLE001 - one sink must not take the others with it
+            self.failed.append(error)
+            say("readouts are not taken any more", logging.ERROR, reason=str(error))
+            return False
+        return True
+
+    def publish(self, on: bool) -> None:
+        """Hand readouts on, or assemble and count them only; those withheld are counted."""
+        self._publishes = on
+
+    def reset_count(self) -> None:
+        """Let the next readout be number 1."""
+        with self._lock:
+            self._builder.reset_count()
+
+    def status(self) -> dict[str, Any]:
+        """Return counters and what is going on, ready for JSON."""
+        with self._lock:
+            builder = dict(self._builder.counters)
+            used = self._builder.used_of_module.tolist()
+            n_open = self._builder.n_open
+        return {
+            "port": self.port,
+            "publishing": self._publishes,
+            "open": n_open,
+            "newest_time_ns": self._newest_ns,
+            "withheld": self._withheld,
+            "receiver": dict(self._receiver.counters),
+            "builder": builder,
+            "blocks_of_module": used,
+            "datagrams_of_module": self._receiver.datagrams_of_module.tolist(),
+            "missing_modules": [i for i in range(N_MODULES) if not used[i]],
+            "publishers": [
+                {"name": sink.name, "endpoint": sink.endpoint, "mode": sink.mode, **sink.counters}
+                for sink in self._sinks
+                if isinstance(sink, ReadoutPublisher)
+            ],
+            "failed": [str(error) for error in self.failed],
+        }
+
+
+def write_readouts(
+    listener: ReadoutListener, sink: ReadoutSink, stop: threading.Event, drain_s: float = _DRAIN_S
+) -> int:
+    """Write what a publisher sends until `stop`, drain what is in flight, close the sink; return how many.
+
+    Raises
+    ------
+    StoreError
+        If a readout could not be written, or the file not be closed.
+    """
+    n = 0
+    failure: StoreError | None = None
+    try:
+        while failure is None:
+            readouts = listener.read(drain_s)
+            if not len(readouts) and stop.is_set():
+                break
+            try:
+                sink.append(readouts)
+            except StoreError as error:
+                failure = error
+            n += len(readouts)
+    finally:
+        listener.close()
+        sink.close()
+    if failure is not None:
+        raise failure
+    return n

@@ -1,0 +1,165 @@
+"""The whole way of a readout: simulated modules, assembler, publishers, listener, file."""
+
+import threading
+from contextlib import closing
+from ipaddress import ip_address
+
+import numpy as np
+import pytest
+
+from forebay.assemble.timed import TimedRules
+from forebay.errors import StoreError
+from forebay.service.readout import CameraInput, ReadoutAssembler, write_readouts
+from forebay.sim.camera import Camera, CameraFaults, CameraOptions
+from forebay.store.check import check_file
+from forebay.store.readout_file import ReadoutFile
+from forebay.store.readout_layout import ReadoutRecording
+from forebay.store.readout_reader import ReadoutReader
+from forebay.store.readout_series import ReadoutSeries
+from forebay.stream.readouts import ReadoutListener, ReadoutPublisher
+from forebay.wire import target
+
+pytestmark = pytest.mark.flow
+
+T0 = 1_700_000_000_000_000_000
+INPUT = CameraInput(ip_address("127.0.0.1"), 0, rules=TimedRules(window_ns=10_000_000, buffer_ns=10**9))
+
+
+class Running:
+    """Something that runs in a thread until it is stopped."""
+
+    def __init__(self, run):
+        self.stop = threading.Event()
+        self.result = None
+        self._thread = threading.Thread(target=self._run, args=(run,))
+        self._thread.start()
+
+    def _run(self, run):
+        self.result = run(self.stop)
+
+    def end(self):
+        self.stop.set()
+        self._thread.join(30)
+        assert not self._thread.is_alive()
+        return self.result
+
+
+def until(condition):
+    for _ in range(3000):
+        if condition():
+            return
+        threading.Event().wait(0.01)
+    raise AssertionError("it did not happen")
+
+
+def send(assembler, n_cycles, **options):
+    """Send cycles as fast as the assembler takes them."""
+    camera = Camera(CameraOptions(port=assembler.port, signal="pattern", start_ns=T0, rate_hz=500, **options))
+    with closing(camera):
+        for _ in range(n_cycles):
+            camera.send()
+    return camera.counts
+
+
+def numbers_in(path):
+    with closing(ReadoutReader(path)) as reader:
+        readouts = reader.read()
+    truths = target.counts_of(readouts["data"][:, 0, 0]) // 3
+    return truths.tolist(), readouts
+
+
+def test_every_readout_sent_is_in_the_file_whole_and_once(tmp_path):
+    publishers = [ReadoutPublisher("127.0.0.1", "*"), ReadoutPublisher("127.0.0.1", "*", generation="B")]
+    ports = [one.endpoint.rpartition(":")[2] for one in publishers]
+    assembler = ReadoutAssembler(INPUT, publishers)
+    series = [
+        ReadoutSeries(tmp_path, f"{kind}", ReadoutRecording(generation=kind), "order") for kind in ("A", "B")
+    ]
+    listeners = [ReadoutListener("127.0.0.1", port, hwm=100_000) for port in ports]
+    until(lambda: all(one.n_subscribers for one in publishers))
+    writers = [
+        Running(lambda stop, a=a, b=b: write_readouts(a, b, stop))
+        for a, b in zip(listeners, series, strict=True)
+    ]
+    running = Running(assembler.run)
+    send(assembler, 60)
+    until(lambda: assembler.status()["builder"]["readouts"] == 600)
+    assembler.reset_count()
+    send(assembler, 20, modules=range(31))
+    until(lambda: assembler.status()["receiver"]["datagrams"] == 60 * 32 + 20 * 31)
+    running.end()  # what was in flight, and not complete, is drained
+    assert [one.end() for one in writers] == [800, 800]
+    status = assembler.status()
+    assert status["builder"]["used"] == 60 * 320 + 20 * 310
+    assert status["receiver"]["kernel_drop"] == 0
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        f"{k}00{i}.hdf5" for k in "AB" for i in (1, 2)
+    ]
+    for kind in "AB":
+        first, readouts = numbers_in(tmp_path / f"{kind}001.hdf5")
+        assert first == list(range(600))
+        assert readouts["number"].tolist() == list(range(1, 601))
+        assert check_file(tmp_path / f"{kind}001.hdf5").problems == []
+        second, readouts = numbers_in(tmp_path / f"{kind}002.hdf5")
+        assert second == list(range(200))
+        assert np.isnan(readouts["data"][:, 31]).all()
+
+
+def test_pausing_withholds_and_counts(tmp_path):
+    file = ReadoutFile(tmp_path / "a.h5", ReadoutRecording())
+    assembler = ReadoutAssembler(INPUT, [file])
+    running = Running(assembler.run)
+    send(assembler, 2)
+    until(lambda: assembler.status()["builder"]["readouts"] == 20)
+    until(lambda: file.n == 20)
+    assembler.publish(False)
+    send(assembler, 2, faults=CameraFaults(leap={0: 10.0}))
+    until(lambda: assembler.status()["withheld"] == 20)
+    assembler.publish(True)
+    send(assembler, 2, faults=CameraFaults(leap={0: 20.0}))
+    until(lambda: assembler.status()["builder"]["readouts"] == 60)
+    running.end()
+    _, readouts = numbers_in(tmp_path / "a.h5")
+    assert readouts["number"].tolist() == [*range(1, 21), *range(41, 61)]
+
+
+def test_one_sink_that_fails_does_not_take_the_others_along(tmp_path):
+    class Broken:
+        def append(self, readouts):
+            raise StoreError("The disk is full.")
+
+        def close(self):
+            raise StoreError("It was full before.")
+
+    file = ReadoutFile(tmp_path / "a.h5", ReadoutRecording())
+    assembler = ReadoutAssembler(INPUT, [Broken(), file])
+    running = Running(assembler.run)
+    send(assembler, 3)
+    until(lambda: assembler.status()["builder"]["readouts"] == 30)
+    running.end()
+    assert file.counters["written"] == 30
+    assert [str(one) for one in assembler.failed] == ["The disk is full.", "It was full before."]
+
+
+def test_a_writer_that_cannot_write_says_so(tmp_path):
+    class Full:
+        closed = False
+
+        def append(self, readouts):
+            if len(readouts):
+                raise StoreError("The disk is full.")
+
+        def close(self):
+            self.closed = True
+
+    publisher = ReadoutPublisher("127.0.0.1", "*")
+    listener = ReadoutListener("127.0.0.1", publisher.endpoint.rpartition(":")[2])
+    until(lambda: publisher.n_subscribers)
+    assembler = ReadoutAssembler(INPUT, [publisher])
+    running = Running(assembler.run)
+    send(assembler, 1)
+    sink = Full()
+    with pytest.raises(StoreError, match="disk is full"):
+        write_readouts(listener, sink, threading.Event())
+    assert sink.closed
+    running.end()
