@@ -140,13 +140,28 @@ def through(what: str, case: str, rate: float, seconds: float) -> dict[str, floa
     return {**found, "asked": n, "lost": n - found["n"]}
 
 
+def wait_for(port: int) -> None:
+    """Return once somebody listens."""
+    end = time.monotonic() + 30
+    while True:
+        try:
+            socket.create_connection(("127.0.0.1", port), 1).close()
+        except OSError:
+            if time.monotonic() > end:
+                raise
+            time.sleep(0.05)
+        else:
+            return
+
+
 def to_disk(case: str, rate: float, seconds: float, directory: str) -> dict[str, float]:
     port, output, rest = free_port(), free_port(), free_port()
     path = Path(directory) / f"{case}-{rate:.0f}.h5"
     buffer = script("bsread_buffer", f"tcp://127.0.0.1:{port}", "-o", output, "-b", 100)
     writer = script("bsread_writer", f"tcp://127.0.0.1:{output}", path, -1, rest)
     n = round(rate * seconds)
-    time.sleep(2.0)
+    wait_for(rest)
+    wait_for(output)
     source = start(__file__, "--role", "send", case, port, rate, seconds)
     try:
         for words in ("start_pulse_id/0", f"stop_pulse_id/{n - 1}"):
