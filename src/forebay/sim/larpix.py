@@ -269,7 +269,7 @@ class SimulatedBoard:
         whole[:, :8] = (
             np.array((pacman.DATA_MESSAGE, second, 0, size), pacman.HEADER).reshape(1).view(np.uint8)
         )
-        whole[:, 8:] = records[: n_whole * size].view(np.uint8).reshape(n_whole, -1)
+        whole[:, 8:] = records[: n_whole * size].view(np.uint8).reshape(n_whole, 16 * size)
         data, step = whole.tobytes(), whole.shape[1]
         messages = [data[i : i + step] for i in range(0, len(data), step)]
         if len(records) > n_whole * size:

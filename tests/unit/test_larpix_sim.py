@@ -1,0 +1,130 @@
+"""The simulated board by itself: its rates follow thresholds, its faults come when they are due."""
+
+import numpy as np
+import pytest
+
+from forebay.errors import ConfigError
+from forebay.sim.larpix import WORDS_SENT, BoardOptions, SimulatedBoard
+from forebay.sim.larpix_faults import CHANCES, MOMENTS, parse_faults
+from forebay.wire import pacman
+from forebay.wire.larpix import word
+from forebay.wire.larpix.configure import BROADCAST, write_words
+from forebay.wire.pacman_account import BoardAccount
+from forebay.wire.pacman_batch import Batch
+
+pytestmark = pytest.mark.unit
+
+T0 = 1_700_000_000.0
+
+
+def counted(board, seconds, word_format=word.V2):
+    account = BoardAccount()
+    messages = [one for i in range(1, seconds * 10 + 1) for one in board.messages(T0 + i / 10)]
+    batch = Batch(b"".join(messages), np.array(list(map(len, messages)), np.uint32))
+    account.add(batch, word_format)
+    return account.counters, batch
+
+
+def ask(board, *commands):
+    request = pacman.encode_commands(pacman.REQUEST, 0, commands)
+    return pacman.decode_commands(pacman.decode(board.answer(request, T0)))
+
+
+@pytest.mark.parametrize("version", ["1", "2", "2b", "lightpix-1", "3"])
+def test_rate_and_syncs(version):
+    board = SimulatedBoard(BoardOptions(asic_version=version, rate_hz=5000, trigger_hz=20), T0)
+    counters, batch = counted(board, 4, board.word_format)
+    assert counters["words"] == board.words_sent
+    assert abs(counters["data_words"] - 20_000) <= 10
+    assert (counters["syncs"], counters["sync_words"]) == (4, 8)
+    assert abs(counters["trigger_words"] - 80) <= 1
+    bad = ("parity_errors", "malformed", "miscounted", "sync_gaps", "clock_resets", "clock_switches")
+    assert not any(counters[name] for name in bad)
+    assert sorted(set(batch.seconds.tolist())) == [int(T0) + i for i in range(4)]
+
+
+def test_count_is_exact():
+    board = SimulatedBoard(BoardOptions(rate_hz=5000, count=1234), T0)
+    assert counted(board, 2)[0]["data_words"] == 1234
+    assert board.is_done
+
+
+@pytest.mark.parametrize(("steps", "factor"), [(0, 1.0), (8, 0.5), (16, 0.25)])
+def test_thresholds_change_the_rate(steps, factor):
+    board = SimulatedBoard(BoardOptions(rate_hz=50_000), T0)
+    (raised,) = write_words("2", BROADCAST, [64], [40 + steps])
+    for channel in (1, 2):
+        ask(board, pacman.Command("D", channel=channel, word=int(raised)))
+    assert counted(board, 1)[0]["data_words"] == pytest.approx(50_000 * factor, rel=0.01)
+
+
+def test_masked_channels_are_silent():
+    board = SimulatedBoard(BoardOptions(rate_hz=50_000, chips=((1, 11),)), T0)
+    for word_ in write_words("2", 11, range(131, 138), 255):
+        ask(board, pacman.Command("D", channel=1, word=int(word_)))
+    _, batch = counted(board, 1)
+    words = batch.words["word"][batch.words["kind"] == ord("D")].astype(np.uint64)
+    assert set(word.field(words, word.V2, "channel_id").tolist()) == set(range(56, 64))
+
+
+def test_registers():
+    board = SimulatedBoard(BoardOptions(), T0)
+    board.messages(T0 + 1)
+    write, read = pacman.Command("W", register=0x10, value=3), pacman.Command("R", register=0x10)
+    sent = pacman.Command("R", register=WORDS_SENT)
+    answers = ask(board, pacman.Command("P"), write, read, sent, pacman.Command("R", register=5))
+    assert [one.kind for one in answers] == ["P", "W", "R", "R", "E"]
+    assert (answers[2].value, answers[3].value) == (3, board.words_sent)
+    assert pacman.decode(board.answer(b"nonsense", T0)).kind == pacman.REPLY
+
+
+MOMENT_COUNTERS = {"no-sync": "sync_gaps", "reset": "clock_resets", "switch": "clock_switches"}
+
+
+@pytest.mark.parametrize("name", sorted(MOMENTS))
+def test_moments(name):
+    board = SimulatedBoard(BoardOptions(rate_hz=1000, faults=parse_faults([f"{name}=2"])), T0)
+    counters, _ = counted(board, 5)
+    if name in MOMENT_COUNTERS:
+        assert counters[MOMENT_COUNTERS[name]] == 1
+    elif name == "silent":
+        assert abs(counters["data_words"] - 2000) <= 10
+    else:
+        assert abs(counters["data_words"] - 5000) <= 10
+        again = SimulatedBoard(board.options, T0)
+        assert again.messages(T0 + 2)
+        assert not again.messages(T0 + 2.99)
+        assert again.messages(T0 + 3.1)
+    others = set(MOMENT_COUNTERS.values()) - {MOMENT_COUNTERS.get(name)}
+    assert not any(counters[other] for other in others)
+
+
+@pytest.mark.parametrize("name", sorted(CHANCES))
+def test_chances(name):
+    board = SimulatedBoard(BoardOptions(rate_hz=10_000, faults=parse_faults([f"{name}=0.1"])), T0)
+    counters, _ = counted(board, 1)
+    assert board.words_sent == pytest.approx(10_000, abs=20)
+    found = {
+        "drop": (board.words_sent - counters["words"]) / 10,
+        "parity": counters["parity_errors"] / 10,
+        "cut": counters["malformed"],
+        "miscount": counters["miscounted"],
+    }
+    assert 60 < found[name] < 140
+
+
+@pytest.mark.parametrize(
+    "text", ["parity=2", "parity=x", "fire=1", "stall=-1", "stall=1.5", "drop", "silent=inf"]
+)
+def test_faults_that_are_none(text):
+    with pytest.raises(ConfigError, match="no fault"):
+        parse_faults([text])
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"rate_hz": -1.0}, {"words_per_message": 0}, {"chips": ()}, {"asic_version": "7"}],
+)
+def test_boards_that_cannot_be(options):
+    with pytest.raises(ConfigError):
+        SimulatedBoard(BoardOptions(**options), T0)
