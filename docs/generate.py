@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import states
+
 from forebay.api.rest import Rest, rest_app
 from forebay.config import Config
 
@@ -22,6 +24,8 @@ def write(folder: Path) -> None:
         "configuration.part.md": configuration(),
         "cli.part.md": commands(),
         "rest.part.md": rest_routes(),
+        "run-states.svg": states.diagram(),
+        "run-states.part.md": states.table(),
         **api(),
     }
     for name, text in pages.items():
