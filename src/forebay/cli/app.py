@@ -12,6 +12,7 @@ from forebay.cli import operate, tools
 from forebay.cli.bs import bs_app
 from forebay.cli.config import config_app
 from forebay.cli.epics import epics_app
+from forebay.cli.larpix import larpix_app
 from forebay.cli.proposal import proposal_app
 from forebay.cli.record import record, retrieve
 from forebay.cli.status import status
@@ -29,6 +30,7 @@ app.add_typer(config_app, name="config")
 app.add_typer(tools.sim_app, name="sim")
 app.add_typer(bs_app, name="bs")
 app.add_typer(epics_app, name="epics")
+app.add_typer(larpix_app, name="larpix")
 app.add_typer(proposal_app, name="proposal")
 app.add_typer(token_app, name="token")
 for command in (
