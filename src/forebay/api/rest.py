@@ -335,7 +335,7 @@ def _lists(app: FastAPI, rest: Rest) -> None:
 
     @app.get("/status", tags=["data"], response_model=mirror(Status))
     async def status(caller: Reader, proposal: ProposalQuery = None) -> Response:
-        """Return services, the run of a proposal, and the jobs that wait or run, as of this quarter second."""
+        """Return services, a proposal's run, and the jobs that wait or run, as of this quarter second."""
         if proposal is None:
             proposal = caller.proposals[0] if caller.proposals else DEFAULT_PROPOSAL
         demand_proposal(caller, proposal)
