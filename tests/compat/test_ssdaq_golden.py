@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from forebay.assemble.timed import TimedBuilder, TimedRules
-from forebay.wire import pcap, ssreadout, target, trigger
+from forebay.wire import pcap, sof, ssreadout, target, trigger
 from forebay.wire.senders import ModuleRule, packed
 
 pytestmark = pytest.mark.compat
@@ -103,3 +103,19 @@ def test_the_golden_run_is_assembled_to_the_golden_messages():
             assert mine.tobytes() == one.tobytes()
             n_same += 1
     assert n_same == len(golden) - 1
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "n"), [("log_v1_bz2", 1, 4), ("timestamp_v1_bz2", 2, 3), ("trigger_v1_nocomp", 3, 3)]
+)
+def test_sof_files_are_read_and_written_alike(name, kind, n):
+    data = (VECTORS / f"sof/{name}.sof").read_bytes()
+    found = sof.decode(data)
+    assert (found.kind, len(found.objects), found.n_damaged, found.is_whole) == (kind, n, 0, True)
+    if kind == 3:
+        assert [trigger.decode(one).type for one in found.objects] == [0, 1, 2]
+    compressor = sof.Compressor(found.compressor)
+    header = sof.encode_header(kind, compressor, found.created_s, found.software)
+    assert data.startswith(header)
+    again = header + sof.encode_bunch(found.objects, compressor, len(header), 0, 0)
+    assert again == data

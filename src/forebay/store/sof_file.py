@@ -1,0 +1,124 @@
+"""Triggers, time stamps, logs and frames of a camera into a ``.sof`` file, bunch by bunch."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from forebay.errors import StoreError
+from forebay.store import manifest as m
+from forebay.store.paths import check_free, explain, link_in_place, part_of, sync
+from forebay.wire.sof import TRAILER_BYTES, Compressor, Kind, Sof, decode, encode_bunch, encode_header
+
+_BUNCH_BYTES = 1_000_000
+
+
+class SofFile:
+    """Written as ``NAME.part``, which any bunch but the last can be read from at any time.
+
+    Parameters
+    ----------
+    path:
+        The final name; nothing may exist there.
+    kind:
+        What the objects are.
+    bunch_bytes:
+        A bunch is written when so many bytes wait; what waits is lost if this process is killed.
+
+    Raises
+    ------
+    StoreError
+        If the file cannot be written.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        kind: Kind,
+        compressor: Compressor = Compressor.BZ2,
+        bunch_bytes: int = _BUNCH_BYTES,
+    ) -> None:
+        check_free(path)
+        self.path = path
+        self.n = 0
+        self._part = part_of(path)
+        self._compressor = compressor
+        self._bunch_bytes = bunch_bytes
+        self._waiting: list[bytes] = []
+        self._n_waiting = self._position = self._trailer = self._number = 0
+        try:
+            self._fd = os.open(self._part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+        except OSError as error:
+            raise explain(error, f"Cannot create {self._part}") from error
+        self._append(encode_header(kind, compressor, int(time.time()), m.software()))
+
+    def append(self, objects: Sequence[bytes]) -> None:
+        """Take objects; `StoreError` if they could not be written, or the file is closed."""
+        if self._fd < 0:
+            raise StoreError(f"The file {self.path} is closed.")
+        self._waiting += objects
+        self._n_waiting += sum(map(len, objects))
+        self.n += len(objects)
+        if self._n_waiting > self._bunch_bytes:
+            self._flush()
+
+    def _flush(self) -> None:
+        if not self._waiting:
+            return
+        bunch = encode_bunch(self._waiting, self._compressor, self._position, self._trailer, self._number)
+        self._append(bunch)
+        self._trailer = self._position - TRAILER_BYTES
+        self._number += 1
+        self._waiting.clear()
+        self._n_waiting = 0
+
+    def _append(self, data: bytes) -> None:
+        view = memoryview(data)
+        try:
+            while view:
+                view = view[os.write(self._fd, view) :]
+        except OSError as error:
+            os.ftruncate(self._fd, self._position)
+            raise explain(error, f"Cannot write to {self._part}") from error
+        self._position += len(data)
+
+    def close(self) -> None:
+        """Write what waits and put the file in its place; may be called twice.
+
+        Raises
+        ------
+        StoreError
+            If that fails; the part stays.
+        """
+        if self._fd < 0:
+            return
+        try:
+            self._flush()
+        finally:
+            os.close(self._fd)
+            self._fd = -1
+        try:
+            link_in_place(self._part, self.path)
+            self._part.unlink()
+            sync(self.path.parent)
+        except OSError as error:
+            raise explain(error, f"Cannot close {self._part}") from error
+
+
+def read_sof(path: Path) -> Sof:
+    """Read a ``.sof`` file, also a part that was left behind.
+
+    Raises
+    ------
+    StoreError
+        If it cannot be read.
+    WireError
+        If it is no such file.
+    """
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise explain(error, f"Cannot read {path}") from error
+    return decode(data)

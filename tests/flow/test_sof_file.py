@@ -1,0 +1,41 @@
+"""A .sof file: whole or not there, never over another, and readable while it is a part."""
+
+import pytest
+
+from forebay.errors import StoreError
+from forebay.store.paths import part_of
+from forebay.store.sof_file import SofFile, read_sof
+from forebay.wire.sof import Compressor, Kind
+
+pytestmark = pytest.mark.flow
+
+
+@pytest.mark.parametrize("compressor", Compressor)
+def test_objects_come_back(tmp_path, compressor):
+    objects = [bytes([i % 256]) * (i % 300) for i in range(2000)]
+    file = SofFile(tmp_path / "a.sof", Kind.LOG, compressor, bunch_bytes=10_000)
+    for start in range(0, len(objects), 7):
+        file.append(objects[start : start + 7])
+    part = read_sof(part_of(file.path))
+    assert 0 < len(part.objects) < 2000
+    assert part.objects == objects[: len(part.objects)]
+    file.close()
+    file.close()
+    found = read_sof(tmp_path / "a.sof")
+    assert (found.objects, found.is_whole, found.kind, file.n) == (objects, True, Kind.LOG, 2000)
+    assert [one.name for one in tmp_path.iterdir()] == ["a.sof"]
+
+
+def test_a_file_is_never_overwritten(tmp_path):
+    SofFile(tmp_path / "a.sof", Kind.LOG).close()
+    with pytest.raises(StoreError, match="never overwritten"):
+        SofFile(tmp_path / "a.sof", Kind.LOG)
+    file = SofFile(tmp_path / "b.sof", Kind.LOG)
+    file.close()
+    with pytest.raises(StoreError, match="closed"):
+        file.append([b"x"])
+
+
+def test_what_is_not_there_cannot_be_read(tmp_path):
+    with pytest.raises(StoreError, match="Cannot read"):
+        read_sof(tmp_path / "a.sof")
