@@ -79,6 +79,31 @@ class Event:
         return tuple(int(i) for i in np.flatnonzero(self.missing_packets >= self.packets_per_module))
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Chunk:
+    """An array as HDF5 filter 32008 stores it, see `forebay.wire.compress`.
+
+    Attributes
+    ----------
+    data:
+        (byte,) uint8, read only.
+    shape, dtype:
+        Of the array.
+    """
+
+    data: NDArray[np.uint8]
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+
+
+class Chunked(Protocol):
+    """Arrays of which some are there compressed."""
+
+    def chunk(self, name: str) -> Chunk | None:
+        """Return one array as it is stored; None if it is not compressed."""
+        ...
+
+
 class Lender(Protocol):
     """Arrays that may be looked at where they lie, without a copy."""
 
@@ -100,3 +125,9 @@ def lend(event: Event, name: str) -> Iterator[Array]:
             yield array
     else:
         yield event.arrays[name]
+
+
+def chunk_of(event: Event, name: str) -> Chunk | None:
+    """Return one array of an event compressed, where its owner has it so; see `Chunked.chunk`."""
+    chunk: Callable[[str], Chunk | None] | None = getattr(event.arrays, "chunk", None)
+    return None if chunk is None else chunk(name)

@@ -15,7 +15,7 @@ import xxhash
 from numpy.typing import NDArray
 
 from forebay.errors import OverwrittenError, StoreError
-from forebay.event import Array, Event, lend
+from forebay.event import Array, Chunk, Event, chunk_of, lend
 from forebay.store import manifest as m
 from forebay.store.part import Ending, Part
 from forebay.store.paths import is_disk_full
@@ -26,9 +26,9 @@ _DTYPES = ("uint8", "uint16", "uint32")
 
 @dataclass(frozen=True, slots=True)
 class _Stored:
-    """What a thread made of an event: its chunk lies in the event's buffer."""
+    """What a thread made of an event: its chunk lies in the event's buffer, or where the event has it."""
 
-    size: int
+    chunk: NDArray[np.uint8]
     checksum: int
     header: Array | None
 
@@ -38,6 +38,8 @@ _Item = tuple[Event, NDArray[np.uint8], "Future[_Stored | None]"]
 
 class ImageFile:
     """A sink for the images of one detector; the file appears under its name at `close`, whole.
+
+    Images that come compressed (see `forebay.event.Chunked`) go into the file as they are.
 
     `write` is for one thread and waits while the disk is slower than the images. Images that leave the
     ring before they were compressed are counted as overwritten and left out.
@@ -181,6 +183,11 @@ class ImageFile:
 
     def _store(self, event: Event, buffer: NDArray[np.uint8]) -> _Stored | None:
         """Put the chunk of an event into `buffer`; None if the ring has overwritten it."""
+        stored = chunk_of(event, "data") if self._is_compressed else None
+        if stored is not None:
+            self._check(event, stored)
+            header = np.array(event.arrays["header"]) if self._has_header else None
+            return _Stored(stored.data, xxhash.xxh3_64_intdigest(stored.data.data), header)
         try:
             with lend(event, "data") as pixels:
                 self._check(event, pixels)
@@ -192,9 +199,9 @@ class ImageFile:
                     np.copyto(buffer.view(self._dtype).reshape(self._shape), pixels)
         except OverwrittenError:
             return None
-        return _Stored(size, xxhash.xxh3_64_intdigest(buffer[:size].data), header)
+        return _Stored(buffer[:size], xxhash.xxh3_64_intdigest(buffer[:size].data), header)
 
-    def _check(self, event: Event, pixels: Array) -> None:
+    def _check(self, event: Event, pixels: Array | Chunk) -> None:
         if pixels.shape != self._shape or pixels.dtype != self._dtype:
             raise StoreError(
                 f"Pulse {event.pulse_id} of {event.source} is {pixels.shape} of {pixels.dtype}; "
@@ -218,17 +225,17 @@ class ImageFile:
                 elif self._failure is not None:
                     self._not_written.append(event.pulse_id)
                 else:
-                    self._append(event, buffer[: stored.size], stored)
+                    self._append(event, stored)
             except Exception as error:  # noqa: BLE001 - write and close raise it
                 self._not_written.append(event.pulse_id)
                 self._fail(error)
             self._free.put(buffer)
 
-    def _append(self, event: Event, chunk: NDArray[np.uint8], stored: _Stored) -> None:
+    def _append(self, event: Event, stored: _Stored) -> None:
         self._part.append(
-            event.pulse_id, event.time_ns, event.missing_packets, stored.header, chunk, stored.checksum
+            event.pulse_id, event.time_ns, event.missing_packets, stored.header, stored.chunk, stored.checksum
         )
-        self._written_bytes += stored.size
+        self._written_bytes += stored.chunk.nbytes
 
     def _fail(self, error: Exception) -> None:
         if self._failure is not None:

@@ -27,7 +27,7 @@ import msgspec
 import numpy as np
 
 from forebay.errors import WireError
-from forebay.event import Array, Event, Reference
+from forebay.event import Array, Chunk, Event, Reference, chunk_of
 from forebay.wire.compress import compress, decompress
 from forebay.wire.dtype import TypeText, from_text, to_text
 
@@ -113,6 +113,14 @@ class WireArrays(Mapping[str, Array]):
         array.flags.writeable = False
         return array
 
+    def chunk(self, name: str) -> Chunk | None:
+        """See `forebay.event.Chunked.chunk`."""
+        described, parts = self._arrays[name]
+        if described.encoding == "raw":
+            return None
+        joined = np.frombuffer(_join(parts, described.n_bytes), np.uint8)
+        return Chunk(joined, described.shape, from_text(described.type))
+
     def __iter__(self) -> Iterator[str]:
         return iter(self._arrays)
 
@@ -136,7 +144,8 @@ def encode(
         Send the arrays, and then no reference, which means nothing elsewhere. Otherwise send the
         reference alone; no array is even looked at.
     compressed:
-        Compress numeric arrays of two and more dimensions by bitshuffle-LZ4.
+        Compress numeric arrays of two and more dimensions by bitshuffle-LZ4; what is there compressed
+        is sent as it is.
 
     Raises
     ------
@@ -146,10 +155,17 @@ def encode(
     described: list[_Array] = []
     parts: list[Part] = []
     for name in event.arrays if pixels else ():
-        array = event.arrays[name]
-        text = to_text(array.dtype)
         data: memoryview
         encoding: _Encoding = "raw"
+        chunk = chunk_of(event, name) if compressed else None
+        if chunk is not None:
+            described.append(
+                _Array(name, to_text(chunk.dtype), chunk.shape, "bitshuffle-lz4", chunk.data.nbytes)
+            )
+            parts += [chunk.data.data[i : i + PART_BYTES] for i in range(0, chunk.data.nbytes, PART_BYTES)]
+            continue
+        array = event.arrays[name]
+        text = to_text(array.dtype)
         if compressed and array.ndim >= 2 and array.size and array.dtype.kind in "biuf":
             data, encoding = compress(array).data, "bitshuffle-lz4"
         else:
