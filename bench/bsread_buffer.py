@@ -44,6 +44,8 @@ ORIGINAL_HZ = {"scalars": 400, "image": 250}  # through its buffer, without loss
 ORIGINAL_DISK_HZ = {"scalars": 35, "image": 60}
 ORIGINAL_CPU_US = {"scalars": 2400, "image": 2500}
 ORIGINAL_WRITER_US = {"scalars": 25_000, "image": 7_500}
+ORIGINAL_P50_MS = {"scalars": 11.0, "image": 9.5}
+MESSAGE_MB = {"scalars": 0.0108, "image": 2.62}
 
 
 def values(case: str) -> dict[str, object]:
@@ -161,7 +163,6 @@ def to_disk(case: str, rate: float, seconds: float, directory: str) -> dict[str,
     writer = script("bsread_writer", f"tcp://127.0.0.1:{output}", path, -1, rest)
     n = round(rate * seconds)
     wait_for(rest)
-    wait_for(output)
     source = start(__file__, "--role", "send", case, port, rate, seconds)
     try:
         for words in ("start_pulse_id/0", f"stop_pulse_id/{n - 1}"):
@@ -169,13 +170,17 @@ def to_disk(case: str, rate: float, seconds: float, directory: str) -> dict[str,
         idle = [cpu_s(buffer), cpu_s(writer)]
         used = list(idle)
         begun = time.monotonic()
+        sent = 0.0
         while writer.poll() is None and time.monotonic() < begun + seconds * 3 + 30:
+            if source.poll() is not None:
+                sent = sent or time.monotonic()
             try:
                 used = [cpu_s(buffer), cpu_s(writer)]
             except OSError:
                 break
             time.sleep(0.05)
         writer.wait(30)
+        whole = time.monotonic()
         with h5py.File(path) as file:
             written = len(next(g for g in file["data"].values() if "pulse_id" in g)["pulse_id"])
     finally:
@@ -186,6 +191,7 @@ def to_disk(case: str, rate: float, seconds: float, directory: str) -> dict[str,
     return {
         "asked": n,
         "lost": n - written,
+        "after_s": whole - sent if sent else 0.0,
         "buffer_us": (used[0] - idle[0]) / n * 1e6,
         "writer_us": (used[1] - idle[1]) / n * 1e6,
     }
@@ -271,27 +277,29 @@ def measure_through(cases: Sequence[str], seconds: float, rounds: int, quick: bo
             ours, bare = (statistics.median(r["cpu_us"] for r in found[w]) for w in ("ours", "bare"))
             print(
                 f"{'':16} CPU ours / bare {ours / bare:.2f}, "
-                f"original / ours {ORIGINAL_CPU_US[case] / ours:.1f}; "
-                f"the original loses nothing up to {ORIGINAL_HZ[case]}/s"
+                f"original / ours {ORIGINAL_CPU_US[case] / ours:.1f}; latency original / ours "
+                f"{ORIGINAL_P50_MS[case] / statistics.median(r['p50'] for r in found['ours']):.1f}; "
+                f"{rate * MESSAGE_MB[case]:.1f} MB/s; the original loses nothing up to {ORIGINAL_HZ[case]}/s"
             )
 
 
 def measure_disk(cases: Sequence[str], seconds: float, rounds: int, quick: bool, directory: str) -> None:
     for case in cases:
-        for rate in (100,) if quick else (100, 200, 400) if case == "scalars" else (100,):
+        for rate in (100,) if quick else (100, 200, 400) if case == "scalars" else (75, 100):
             runs = [to_disk(case, rate, seconds, directory) for _ in range(rounds)]
             m = {key: statistics.median(run[key] for run in runs) for key in runs[0]}
             per_value = m["writer_us"] / (100 if case == "scalars" else 1280 * 1024)
             spread = [run["writer_us"] for run in runs]
-            lost = max(run["lost"] for run in runs)
+            lost = ", ".join(f"{run['lost']:.0f}" for run in runs)
             print(
-                f"{case:8} {rate:<7} to disk: lost {lost:.0f} of {m['asked']:.0f}, "
+                f"{case:8} {rate:<7} to disk: lost {lost} of {m['asked']:.0f}, "
                 f"CPU a message: buffer {m['buffer_us']:.0f} us, writer {m['writer_us']:.0f} us "
                 f"[{min(spread):.0f}..{max(spread):.0f}], {per_value:.3g} s a million"
             )
             print(
-                f"{'':16} original / ours {ORIGINAL_WRITER_US[case] / m['writer_us']:.1f}; "
-                f"the original sustains {ORIGINAL_DISK_HZ[case]}/s"
+                f"{'':16} {rate * MESSAGE_MB[case]:.2f} MB/s, whole {m['after_s']:.2f} s after the last one; "
+                f"CPU original / ours {ORIGINAL_WRITER_US[case] / m['writer_us']:.1f}; rate ours / original "
+                f"{rate / ORIGINAL_DISK_HZ[case]:.1f} (it sustains {ORIGINAL_DISK_HZ[case]}/s)"
             )
 
 
