@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json as json_text
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -9,6 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from forebay.stream.pacman import BoardAddress
 
 larpix_app = typer.Typer(help="LArPix: PACMAN boards and their files.", no_args_is_help=True)
@@ -45,7 +48,6 @@ def simulate(
     json: JsonOption = False,
 ) -> None:
     """Be a PACMAN board until the count is reached or Ctrl-C: data, registers, configurations of chips."""
-    from forebay.cli.show import print_counts
     from forebay.service.larpix_board import serve_board
     from forebay.service.process import stop_on_signal
     from forebay.sim.larpix import BoardOptions, SimulatedBoard
@@ -86,7 +88,7 @@ def simulate(
         "messages_dropped": sockets.dropped,
         "messages_unheard": sockets.unheard,
     }
-    print_counts(f"sent from {sockets.data}", counts, json)
+    _print(f"sent from {sockets.data}", counts, json)
 
 
 @larpix_app.command("record")
@@ -110,7 +112,6 @@ def record(
     json: JsonOption = False,
 ) -> None:
     """Record from boards; what they sent before the stop is written, and every word accounted for."""
-    from forebay.cli.show import print_counts
     from forebay.service.larpix_record import counters_of
     from forebay.service.larpix_record import record as record_boards
     from forebay.service.process import stop_on_signal
@@ -151,7 +152,7 @@ def record(
     finally:
         inlet.close()
     counts["files"] = [str(path) for path in series.paths] if json else len(series.paths)
-    print_counts(f"recorded to {directory}", counts, json)
+    _print(f"recorded to {directory}", counts, json)
 
 
 @larpix_app.command("convert")
@@ -166,7 +167,6 @@ def convert(
     json: JsonOption = False,
 ) -> None:
     """Write the packets of a raw file, ours or larpix-control's, to a packet file."""
-    from forebay.cli.show import print_counts
     from forebay.store.larpix_convert import convert as convert_file
 
     versions = dict(_group_and_rest(text) for text in asic_of or [])
@@ -174,11 +174,22 @@ def convert(
         raw, packets, format_version=format_version, asic_versions=versions, asic_version=asic
     )
     words = sum(board.counters["words"] for board in manifest.boards.values())
-    print_counts(
+    _print(
         f"converted to {packets}",
         {"rows": manifest.rows, "words": words, "words_without_row": manifest.words_without_row},
         json,
     )
+
+
+def _print(title: str, counts: Mapping[str, object], json: bool) -> None:
+    from rich.console import Console
+
+    from forebay.cli.show import facts
+
+    if json:
+        print(json_text.dumps(counts))
+    else:
+        Console().print(facts(title, [(name, str(value)) for name, value in counts.items()]), soft_wrap=True)
 
 
 def parse_board(text: str) -> BoardAddress:
