@@ -2,6 +2,10 @@
 
 import http.client
 import json
+import shutil
+import socket
+import ssl
+import subprocess
 import threading
 from contextlib import contextmanager
 
@@ -10,6 +14,7 @@ from tests.operator_stand_in import StandInOperator
 
 from forebay.api import client as client_module
 from forebay.api import feed as feed_module
+from forebay.api import guard as guard_module
 from forebay.api.client import Client
 from forebay.api.feed import Feed
 from forebay.api.guard import Guard
@@ -365,6 +370,45 @@ def test_garbage_on_the_port(gateway, client):
         connection.sock.recv(1000)
         connection.close()
     assert client.jobs() == []
+
+
+def test_a_body_that_does_not_come(gateway, client, monkeypatch):
+    monkeypatch.setattr(guard_module, "BODY_TIMEOUT_S", 0.05)
+    with socket.create_connection(("127.0.0.1", gateway.port), timeout=10) as slow:
+        slow.sendall(b"POST /jobs HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n")
+        slow.sendall(b"Content-Length: 100\r\n\r\n{")
+        answer = slow.recv(10_000)
+        assert answer.startswith(b"HTTP/1.1 408 ")
+    assert client.jobs() == []
+
+
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="no openssl to make a certificate with")
+def test_tls(gateway, tmp_path):
+    words = [
+        "openssl",
+        "req",
+        "-x509",
+        "-newkey",
+        "rsa:2048",
+        "-nodes",
+        "-subj",
+        "/CN=localhost",
+        "-days",
+        "2",
+    ]
+    words += ["-addext", "subjectAltName=DNS:localhost", "-keyout", "key.pem", "-out", "cert.pem"]
+    subprocess.run(words, cwd=tmp_path, check=True, capture_output=True)
+    gateway.stop()
+    gateway.api = ApiConfig(certificate=tmp_path / "cert.pem", key=tmp_path / "key.pem")
+    gateway.start()
+    context = ssl.create_default_context(cafile=str(tmp_path / "cert.pem"))
+    with Client(f"https://localhost:{gateway.port}", context=context) as client:
+        assert len(client.record(["jf"], images=1)) == 1
+    with (
+        Client(f"https://localhost:{gateway.port}") as stranger,
+        pytest.raises(ServiceError, match="certificate verify failed"),
+    ):
+        stranger.jobs()
 
 
 def test_a_port_in_use(gateway):
