@@ -2,7 +2,14 @@
 
 from forebay.config.base import masked
 from forebay.config.control import ApiConfig, QuotaConfig, WorkersConfig, default_state_dir
-from forebay.config.detector import BuildConfig, DetectorConfig, LiveConfig, RingConfig, StreamConfig
+from forebay.config.detector import (
+    BufferConfig,
+    BuildConfig,
+    DetectorConfig,
+    LiveConfig,
+    RingConfig,
+    StreamConfig,
+)
 from forebay.config.epics import EpicsConfig
 from forebay.config.host import Config, default_runtime_dir
 from forebay.config.load import Reading, load, parse, read
@@ -11,6 +18,7 @@ from forebay.config.routine import RoutineConfig
 
 __all__ = [
     "ApiConfig",
+    "BufferConfig",
     "BuildConfig",
     "Config",
     "DetectorConfig",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ipaddress import IPv4Address
+from pathlib import Path
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
@@ -48,6 +49,15 @@ class StreamConfig(Model):
     compressed: bool = Field(False, description="Send images as bitshuffle-LZ4.")
 
 
+class BufferConfig(Model):
+    """Images of one detector on disk, compressed, for minutes to hours."""
+
+    directory: Path = Field(description="Where the buffer lies; local, and nothing else in it.")
+    max_bytes: int = Field(100 * 2**30, ge=2**24, description="Bytes that are kept.")
+    max_age_s: float | None = Field(None, gt=0, description="How long images are kept; null: as bytes allow.")
+    threads: int = Field(2, ge=1, le=64, description="Threads that compress.")
+
+
 class DetectorConfig(Model):
     """One detector: its packet table and where its modules send."""
 
@@ -70,6 +80,7 @@ class DetectorConfig(Model):
     receive_buffer_bytes: int = Field(64 * 2**20, ge=2**16, description="Socket buffer of one port.")
     ring: RingConfig = Field(RingConfig(), description="Its shared memory.")
     build: BuildConfig = Field(BuildConfig(), description="When its events are released.")
+    buffer: BufferConfig | None = Field(None, description="Its past on disk, if it is to have one.")
     live: LiveConfig | None = Field(None, description="Its live view, if there is to be one.")
     streams: list[StreamConfig] = Field(
         default_factory=list, max_length=16, description="Where its events are sent."

@@ -60,6 +60,11 @@ class RingFollower:
         """Events released and not yet read."""
         return self._reader.n_behind
 
+    def skip(self) -> None:
+        """Go on with what comes from now on; what is left out does not count as lost."""
+        self._n_lost_before += self._reader.n_lost
+        self._reader = self.ring.reader("newest")
+
     def read(self, timeout: float) -> Sequence[Event]:
         """Return the next events; while there is no ring, wait for one. Never None."""
         if self._is_over:

@@ -12,7 +12,12 @@ from pathlib import Path
 from forebay.config import Config
 from forebay.errors import ConfigError, StoreError
 from forebay.event import Event
+from forebay.pulse import PulseRange
+from forebay.retrieve import Past, Retrieval, Stream
+from forebay.ring.disk import DiskReader
+from forebay.ring.images import decode
 from forebay.ring.shared import SharedRing
+from forebay.ring.shared_past import SharedPast
 from forebay.service.follow import RingFollower
 from forebay.service.pump import pump
 from forebay.service.select import Selected
@@ -84,9 +89,17 @@ class Recorder:
         layout = packet_layout(detector)
         self.path = contained(config.record.directory, file)
         _check_disk(config, self.path)
-        self._source = RingFollower(name, config.runtime_dir, "newest" if request.range is None else "oldest")
+        reaches_back = detector.buffer is not None and request.range is not None
+        start = "newest" if request.range is None or reaches_back else "oldest"
+        self._source = RingFollower(name, config.runtime_dir, start)
         try:
-            self._check_past(request)
+            self._selected: Selected | Retrieval
+            if detector.buffer is not None and request.range is not None:
+                self._selected = self._reach_back(name, request.range, detector.buffer.directory, idle_s)
+            else:
+                self._check_past(request)
+                late_s = detector.build.deadline_s + _RELEASE_MARGIN_S
+                self._selected = Selected(self._source, request, idle_s=idle_s, late_s=late_s)
             self._request = request
             self._port = detector.start_udp_port
             self._ring = self._source.ring
@@ -111,11 +124,18 @@ class Recorder:
         except BaseException:
             self._source.close()
             raise
-        self._selected = Selected(
-            self._source, request, idle_s=idle_s, late_s=detector.build.deadline_s + _RELEASE_MARGIN_S
-        )
         self._began = time.monotonic()
         self._n_incomplete = 0
+
+    def _reach_back(self, name: str, asked: PulseRange, directory: Path, idle_s: float) -> Retrieval:
+        """Return a source that takes what has left the shared ring from the buffer on disk."""
+
+        def live() -> RingFollower:
+            self._source.skip()
+            return self._source
+
+        pasts: list[Past] = [SharedPast(self._source.ring), DiskReader(directory, decode)]
+        return Retrieval(Stream(name, pasts, live), asked, idle_s=idle_s)
 
     def _check_past(self, request: Request) -> None:
         span, asked = self._source.ring.span, request.range

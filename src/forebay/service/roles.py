@@ -55,6 +55,7 @@ ROLES: dict[str, Role] = {
     "hub": Role(_hub, starts=0, stops=9),
     "receive": Role(_detectors(), starts=1, stops=2),
     "assemble": Role(_detectors(), starts=2, stops=3),
+    "buffer": Role(_detectors(lambda one: one.buffer), starts=3, stops=4),
     "live": Role(_detectors(lambda one: one.live), starts=3, stops=4),
     "publish": Role(_detectors(lambda one: one.streams), starts=3, stops=4),
     "epics": Role(lambda config: config.epics, starts=1, stops=5),
