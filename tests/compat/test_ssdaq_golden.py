@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from forebay.assemble.timed import TimedBuilder, TimedRules
-from forebay.wire import pcap, sof, ssreadout, target, trigger
+from forebay.wire import cdts, pcap, sof, ssreadout, target, trigger
 from forebay.wire.senders import ModuleRule, packed
 
 pytestmark = pytest.mark.compat
@@ -119,3 +119,27 @@ def test_sof_files_are_read_and_written_alike(name, kind, n):
     assert data.startswith(header)
     again = header + sof.encode_bunch(found.objects, compressor, len(header), 0, 0)
     assert again == data
+
+
+@pytest.mark.parametrize(
+    ("name", "schema"),
+    [
+        ("B_log_LogData_0", cdts.LOG),
+        ("B_monitor_MonitorData_0", cdts.MONITOR),
+        ("B_teldata_TelData_0", cdts.TELESCOPE),
+        ("B_timestamp_TriggerMessage_0", cdts.TRIGGER_MESSAGE),
+        ("B_timestamp_TriggerMessage_1", cdts.TRIGGER_MESSAGE),
+    ],
+)
+def test_messages_of_the_other_streams(name, schema):
+    data = (VECTORS / f"zmq/{name}.bin").read_bytes()
+    message = cdts.decode(schema, data)
+    assert len(message) > 1
+    assert cdts.encode(schema, message) == data
+
+
+def test_a_bunch_of_triggers_is_published_one_by_one():
+    bunch = (VECTORS / "trigger/timestamp_bunch_in.bin").read_bytes()
+    found = cdts.parts(bunch, 3)
+    assert found[:2] == [(VECTORS / f"zmq/B_timestamp_TriggerMessage_{i}.bin").read_bytes() for i in range(2)]
+    assert [cdts.decode(cdts.TRIGGER_MESSAGE, one)["event_counter"] for one in found] == [100, 101, 102]
