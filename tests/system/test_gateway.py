@@ -39,7 +39,8 @@ def tokens(tmp_path_factory):
 def running(tmp_path_factory, tokens) -> Iterator[tuple[Stand, str]]:
     """Lend a stand with a detector that sends, workers, a gateway with tokens, and its URL."""
     directory = tmp_path_factory.mktemp("gateway")
-    with Stand(directory, slots=256, workers={"record": 1, "retrieve": 1}) as stand:
+    live = {"live": {"endpoint": f"tcp://127.0.0.1:{free_port()}"}}
+    with Stand(directory, slots=256, detector=live, workers={"record": 1, "retrieve": 1}) as stand:
         url = with_api(stand)
         file = TokenFile(stand.config.state_dir)
         tokens |= {scope: file.add(scope, scope) for scope in ("read", "operate", "admin")}
@@ -138,6 +139,24 @@ def test_metrics_add_up(running, tokens):
     assert found["forebay_control_up"] == "1.0"
     assert "forebay_jobs" in text
     assert any(line.startswith('forebay_service_state{service="') for line in found)
+
+
+def test_services_say_what_they_counted(running, tokens):
+    stand, url = running
+
+    def counters():
+        with Client(url, token=tokens["read"]) as client:
+            services = {service.key: service.detail for service in client.status().services}
+        return {
+            role: detail.get("counters", {})
+            for key, detail in services.items()
+            for role in ("receive", "assemble", "live")
+            if f".{role}.{stand.name}" in key
+        }
+
+    wait_until(lambda: counters().get("live", {}).get("offered", 0) > 0, lambda: f"counters in {counters()}")
+    wait_until(lambda: counters()["assemble"].get("frames", 0) > 0, lambda: f"counters in {counters()}")
+    assert counters()["receive"]["frames"] > 0
 
 
 def test_services_are_listed(running, tokens):

@@ -14,6 +14,7 @@ from forebay.config import Config, DetectorConfig
 from forebay.errors import OverwrittenError
 from forebay.ring.shared import SharedRing, wait_attach
 from forebay.ring.slots import BUILD_COUNTERS, FRAME
+from forebay.service.counted import counted
 from forebay.service.process import notify, say
 from forebay.service.tables import detector_config
 from forebay.stream.endpoint import ipc
@@ -115,21 +116,22 @@ def assemble(config: Config, name: str, stop: threading.Event) -> None:
         notify("READY=1")
         say("assembling", modules=ring.n_modules, resumed_at=ring.n_events)
         try:
-            timeout, end = _READ_TIMEOUT_S, 0.0
-            while True:
-                batches = puller.read(timeout) or []
-                for generation, of_ring in groupby(batches, lambda batch: batch.generation):
-                    if generation != assembler.ring.generation:
-                        assembler = _change_ring(assembler, config, name, detector)
-                    if generation == assembler.ring.generation:
-                        assembler.add(np.concatenate([batch.frames for batch in of_ring]))
-                if not batches:
-                    assembler.add(np.empty(0, FRAME))
-                if stop.is_set():
-                    timeout = _DRAIN_TIMEOUT_S
-                    end = end or time.monotonic() + _LONGEST_DRAIN_S
-                    if not batches or time.monotonic() > end:
-                        break
+            with counted(lambda: puller.counters):
+                timeout, end = _READ_TIMEOUT_S, 0.0
+                while True:
+                    batches = puller.read(timeout) or []
+                    for generation, of_ring in groupby(batches, lambda batch: batch.generation):
+                        if generation != assembler.ring.generation:
+                            assembler = _change_ring(assembler, config, name, detector)
+                        if generation == assembler.ring.generation:
+                            assembler.add(np.concatenate([batch.frames for batch in of_ring]))
+                    if not batches:
+                        assembler.add(np.empty(0, FRAME))
+                    if stop.is_set():
+                        timeout = _DRAIN_TIMEOUT_S
+                        end = end or time.monotonic() + _LONGEST_DRAIN_S
+                        if not batches or time.monotonic() > end:
+                            break
         finally:
             assembler.finish()
             assembler.ring.close()

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from typing import Literal
 
 import msgspec
@@ -45,6 +46,8 @@ class ServiceReport(msgspec.Struct, frozen=True, kw_only=True):
         How its last process ended: the code, or the negative number of a signal; None if none has ended.
     reason:
         What that process said last before it ended; empty if it said nothing.
+    counters:
+        What its present process has counted, by its own account.
     """
 
     name: str
@@ -54,6 +57,7 @@ class ServiceReport(msgspec.Struct, frozen=True, kw_only=True):
     n_restarts: int = 0
     exit_code: int | None = None
     reason: str = ""
+    counters: dict[str, float] = {}
 
 
 class Child:
@@ -79,6 +83,7 @@ class Child:
         self.exit_code: int | None = None
         self.reason = ""
         self._words = ""
+        self._counters: dict[str, float] = {}
         self._last_pid = 0
         self._n_starts = 0
         self._n_failures = 0
@@ -113,6 +118,7 @@ class Child:
             n_restarts=max(0, self._n_starts - 1),
             exit_code=self.exit_code,
             reason=self.reason,
+            counters=self._counters,
         )
 
     def start(self) -> None:
@@ -127,6 +133,7 @@ class Child:
         self._started = time.monotonic()
         self._since_ns = time.time_ns()
         self.is_ready = False
+        self._counters = {}
         say("started", service=self.name, pid=self._process.pid)
 
     def hear(self, pid: int, said: dict[str, str]) -> None:
@@ -135,6 +142,9 @@ class Child:
             self.is_ready = self.is_ready or said.get("READY") == "1"
             self.was_ever_ready = self.was_ever_ready or self.is_ready
             self._words = said.get("STATUS", self._words)
+            if "COUNTERS" in said:
+                with suppress(msgspec.DecodeError):  # then it is told again
+                    self._counters = msgspec.json.decode(said["COUNTERS"], type=dict[str, float])
         elif pid == self._last_pid:  # last words, heard after the end
             self.reason = said.get("STATUS", self.reason)
 

@@ -11,6 +11,7 @@ from forebay.config import Config, EpicsConfig
 from forebay.errors import ConfigError
 from forebay.ring.disk_limits import DiskLimits
 from forebay.ring.pvs import PvRing
+from forebay.service.counted import counted
 from forebay.service.process import notify, say
 from forebay.stream.epics import EpicsSource
 from forebay.wire.epics import disconnected
@@ -52,7 +53,8 @@ def epics(config: Config, name: str, stop: threading.Event) -> None:
         try:
             notify("READY=1")
             say("buffering", pvs=len(asked.names), directory=asked.directory)
-            _collect(source, ring, stop)
+            with counted(lambda: _counters(source, ring)):
+                _collect(source, ring, stop)
         finally:
             source.close()
             ring.write(source.read(0) or (), source.now())
@@ -77,5 +79,9 @@ def _collect(source: EpicsSource, ring: PvRing, stop: threading.Event) -> None:
 
 
 def _report(event: str, source: EpicsSource, ring: PvRing) -> None:
+    say(event, connected=source.n_connected, **_counters(source, ring))
+
+
+def _counters(source: EpicsSource, ring: PvRing) -> dict[str, int]:
     came = {f"source_{key}": value for key, value in asdict(source.counters).items()}
-    say(event, connected=source.n_connected, **came, **asdict(ring.counters))
+    return came | asdict(ring.counters)

@@ -6,6 +6,7 @@ import threading
 
 from forebay.config import Config
 from forebay.errors import ConfigError
+from forebay.service.counted import counted
 from forebay.service.follow import follow
 from forebay.service.process import notify, say
 from forebay.service.pump import pump
@@ -36,7 +37,8 @@ def live(config: Config, name: str, stop: threading.Event) -> None:
         notify("READY=1")
         say("publishing", endpoint=detector.live.endpoint, rate_hz=detector.live.rate_hz)
         try:
-            pump(source, [publisher], stop.is_set)
+            with counted(lambda: publisher.counters):
+                pump(source, [publisher], stop.is_set)
         finally:
             source.close()
     finally:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from forebay.config import Config, StreamConfig
 from forebay.errors import ConfigError, RingError, StreamError
 from forebay.event import Event
+from forebay.service.counted import counted
 from forebay.service.follow import follow
 from forebay.service.process import notify, say
 from forebay.service.pump import pump
@@ -68,8 +69,9 @@ def publish(config: Config, name: str, stop: threading.Event) -> None:
     for thread in threads:
         thread.start()
     notify("READY=1")
-    for thread in threads:
-        thread.join()
+    with counted(lambda: _sum([sink.counters for sink in sinks])):
+        for thread in threads:
+            thread.join()
     if failures:
         raise failures[0]
 
@@ -77,6 +79,11 @@ def publish(config: Config, name: str, stop: threading.Event) -> None:
 def _open(stream: StreamConfig) -> Publisher | Pusher:
     kind = Publisher if stream.kind == "publish" else Pusher
     return kind(stream.endpoint, compressed=stream.compressed)
+
+
+def _sum(counters: Sequence[Mapping[str, int]]) -> dict[str, int]:
+    names = {name: None for one in counters for name in one}
+    return {name: sum(one.get(name, 0) for one in counters) for name in names}
 
 
 def _serve(

@@ -9,6 +9,7 @@ import time
 from forebay.assemble.receiver import Receiver
 from forebay.config import Config
 from forebay.ring.shared import RingShape, SharedRing
+from forebay.service.counted import counted
 from forebay.service.process import notify, say
 from forebay.service.tables import detector_config, packet_layout, receive_rules
 from forebay.stream.endpoint import ipc
@@ -57,8 +58,9 @@ def receive(config: Config, name: str, stop: threading.Event) -> None:
             receiver.start()
             notify("READY=1")
             say("receiving", address=detector.address, port=detector.start_udp_port, modules=ring.n_modules)
-            while not stop.is_set():
-                pusher.write(receiver.read(_READ_TIMEOUT_S))
+            with counted(lambda: pusher.counters):
+                while not stop.is_set():
+                    pusher.write(receiver.read(_READ_TIMEOUT_S))
         finally:
             pusher.write(receiver.stop())
             pusher.close(linger=2.0)
