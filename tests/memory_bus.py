@@ -116,11 +116,16 @@ class _Inlet:
     def __init__(self, bus: MemoryBus, items: deque[Any]) -> None:
         self._bus = bus
         self._items = items
+        self._is_closed = False
 
     def read(self, timeout: float) -> Any:
         with self._bus._change:
-            self._bus._change.wait_for(lambda: self._items, timeout)
+            self._bus._change.wait_for(lambda: self._items or self._is_closed, timeout)
             return self._items.popleft() if self._items else None
+
+    def _close(self) -> None:
+        self._is_closed = True
+        self._bus._change.notify_all()
 
 
 class MemoryListener(_Inlet):
@@ -132,6 +137,7 @@ class MemoryListener(_Inlet):
 
     def close(self) -> None:
         with self._bus._change:
+            self._close()
             self._bus._listeners[:] = [one for one in self._bus._listeners if one is not self._entry]
 
 
@@ -145,6 +151,7 @@ class MemoryAnswers(_Inlet):
 
     def close(self) -> None:
         with self._bus._change:
+            self._close()
             self._bus._answering.pop(self._key, None)
 
 

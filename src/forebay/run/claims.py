@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-from forebay.errors import CatalogError
+from forebay.errors import UnknownError
 from forebay.job import Job
 from forebay.ports import Bus
 from forebay.run.ending import GOING_ON, settle_run, tell
@@ -44,7 +44,7 @@ def claim(bus: Bus, catalog: Catalog, job_id: str, worker: str) -> Job | None:
     while True:
         try:
             job = catalog.job(job_id)
-        except CatalogError:
+        except UnknownError:
             return None
         if job.has_ended:
             settle_run(bus, catalog, job)  # its worker may have died just before it did
@@ -54,6 +54,8 @@ def claim(bus: Bus, catalog: Catalog, job_id: str, worker: str) -> Job | None:
         if job.state == "queued":
             if catalog.advance(job_id, "running", from_states=["queued"], who=worker, worker=worker):
                 return catalog.job(job_id)
+        elif job.worker == worker:
+            return job  # it was ours, and bus or catalogue went away before we could say how it ended
         elif not is_abandoned(job):
             return None
         elif job.state == "cancelling":

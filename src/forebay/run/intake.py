@@ -13,7 +13,14 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from forebay.config import Config
-from forebay.errors import BusError, CatalogError, ConfigError, NoAnswerError, NoWorkerError, StateError
+from forebay.errors import (
+    BusError,
+    ConfigError,
+    NoAnswerError,
+    NoWorkerError,
+    StateError,
+    UnknownError,
+)
 from forebay.job import Job
 from forebay.ports import Bus, Message
 from forebay.run.answers import raise_error
@@ -66,14 +73,14 @@ class Intake:
 
         Raises
         ------
-        CatalogError
+        UnknownError
             If there is none of that name.
         StateError
             If it is closed.
         """
         try:
             found = self._catalog.proposal(name)
-        except CatalogError:
+        except UnknownError:
             if name != DEFAULT_PROPOSAL:
                 raise
             found = self._catalog.put_proposal(name, self._config.record.directory)
@@ -157,7 +164,7 @@ class Intake:
         for id_, parameters in zip(ids, parts, strict=True):
             try:
                 job = self._catalog.job(id_)
-            except CatalogError:
+            except UnknownError:
                 continue
             if (job.kind, job.parameters) != (kind, parameters.model_dump(mode="json")):
                 raise StateError(

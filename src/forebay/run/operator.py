@@ -40,7 +40,8 @@ class Operator:
     ForebayError
         From every method: `ConfigError` where the request cannot be carried out as it stands, `StateError`
         where it is not allowed now, `NoWorkerError` and `NoAnswerError` where nobody carries it out,
-        `CatalogError` where it is not known, `BusError` where the bus cannot be reached.
+        `UnknownError` where there is no such thing, `BusError` and `CatalogError` where bus or catalogue
+        cannot be reached.
     """
 
     def __init__(self, config: Config, bus: Bus, catalog: Catalog, *, who: str = "operator") -> None:
@@ -107,7 +108,7 @@ class Operator:
         return finish(self._bus, self._catalog, job_id, self._who)
 
     def job(self, job_id: str) -> Job:
-        """Return a job as it stands; `CatalogError` if there is none of that id."""
+        """Return a job as it stands; `UnknownError` if there is none of that id."""
         return self._catalog.job(job_id)
 
     def jobs(

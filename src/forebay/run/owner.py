@@ -27,8 +27,10 @@ def is_gone(text: str) -> bool:
     found = _TEXT.match(text)
     if found is None or found["host"] != host_name():
         return False
-    born_here = found["birth"].rpartition("-")[0] == _space()
-    return born_here and _birth(int(found["pid"])) != found["birth"]
+    if found["birth"].rpartition("-")[0] != _space():
+        return False
+    birth = _birth(int(found["pid"]))
+    return birth.endswith("-") or birth != found["birth"]
 
 
 def _space() -> str:

@@ -57,6 +57,10 @@ class Runs:
         if not sources:
             raise ConfigError("No source was named.", "Name the detectors or streams that the run records.")
         run = self._catalog.begin_run(proposal, tag=tag, comment=comment, parameters=asked, state=state)
+        first = self._newest(proposal)
+        if first is not None and first.number != run.number:  # somebody else prepared at the same moment
+            self._catalog.advance_run(proposal, run.number, "idle", from_states=[state], ends=True)
+            states.next(_state(first), "prepare")
         return self._arrive(run, "confirmed")
 
     def _confirmed_plan(self, proposal: str, source: str, end: float) -> None:
@@ -157,14 +161,19 @@ class Runs:
             return  # it ended, or began, meanwhile: we look again
 
     def _newest(self, proposal: str) -> Run | None:
-        """Return the newest run that was prepared, not merely numbered for one request."""
+        """Return the run that goes on, else the newest that was prepared, not merely numbered for a request.
+
+        Should several go on, then the oldest of them.
+        """
         try:
-            runs = self._catalog.runs(proposal, limit=100)
+            runs = self._catalog.runs(proposal, limit=1000)
         except UnknownError:
             if proposal != DEFAULT_PROPOSAL:
                 raise
             return None  # it is made when it is first asked for
-        return next((run for run in runs if run.state in states.STATES), None)
+        prepared = [run for run in runs if run.state in states.STATES]
+        going = [run for run in prepared if run.state != "idle"]
+        return going[-1] if going else next(iter(prepared), None)
 
     def _jobs(self, run: Run) -> list[Job]:
         found = self._catalog.jobs(proposal=run.proposal, run=run.number, limit=1000)

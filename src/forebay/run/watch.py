@@ -123,7 +123,7 @@ class Roll:
     def close(self) -> None:
         """Stop listening; may be called twice."""
         self._stop.set()
-        for thread in self._threads:
-            thread.join()
         for statuses in self._statuses:
             statuses.close()
+        for thread in self._threads:
+            thread.join()

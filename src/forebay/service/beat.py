@@ -116,8 +116,10 @@ class Beat:
         if task is not None:
             body["job"] = task.job.id
             standing = task.standing
-            state = self._catalog.heartbeat(task.job.id, self._me, standing.n_done, standing.n_asked)
-            if state == "cancelling":
+            state = self._catalog.heartbeat(task.job.id, task.job.worker, standing.n_done, standing.n_asked)
+            if state is None:
+                task.end("lost")
+            elif state == "cancelling":
                 task.end("cancel")
         publish(self._bus, Message(self._key, self._me, body, time_ns=time.time_ns()))
 

@@ -12,8 +12,9 @@ from forebay.config import Config
 from forebay.job import Job
 from forebay.store.catalog import File
 
-Why = Literal["", "cancel", "finish", "deadline", "shutdown"]
-"""Why a job is to end before its end: somebody cancelled it, said that it is enough, or time is over."""
+Why = Literal["", "cancel", "finish", "deadline", "shutdown", "lost"]
+"""Why a job is to end before its end: somebody cancelled it, said that it is enough, time is over, this
+worker is to stop, or another one has the job, because this one had not been heard of for so long."""
 
 
 @dataclass(frozen=True, slots=True)

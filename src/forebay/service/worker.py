@@ -102,9 +102,13 @@ class Worker:
 
     def _take(self, delivery: Delivery) -> None:
         """Carry out the job of a message, if it is still to be had."""
-        job = claim(self._bus, self._catalog, delivery.message.id, self.me)
-        if job is not None:
-            self._carry_out(job)
+        try:
+            job = claim(self._bus, self._catalog, delivery.message.id, self.me)
+            if job is not None:
+                self._carry_out(job)
+        except ForebayError:
+            delivery.reject(requeue=True)
+            raise
         delivery.ack()
 
     def _carry_out(self, job: Job) -> None:
