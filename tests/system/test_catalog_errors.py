@@ -11,7 +11,7 @@ from tests.system.stand import free_ports, without_privileges
 
 from forebay.config import Config
 from forebay.errors import CatalogError
-from forebay.store.catalog import open_catalog
+from forebay.store.catalog import Catalog, open_catalog
 from forebay.store.catalog.database import open_postgresql, open_sqlite
 from forebay.store.catalog.migrate import SCRIPTS, migrate, revision
 from forebay.store.catalog.tables import METADATA, REVISION
@@ -162,6 +162,19 @@ def test_migrations_make_the_tables_that_we_use(database):
     with database.read() as connection:
         assert revision(connection) == REVISION
         assert compare_metadata(MigrationContext.configure(connection), METADATA) == []
+
+
+def test_a_catalogue_of_the_version_before_is_brought_to_ours(database, tmp_path):
+    migrate(database, "1")
+    with database.write() as connection:
+        connection.execute(sa.text(f"INSERT INTO proposals VALUES ('p1', '{tmp_path}', 1, NULL, 1, 1)"))
+        connection.execute(sa.text("INSERT INTO runs VALUES ('p1', 1, 'open', '', '', '{}', 1, NULL, 1)"))
+        connection.execute(sa.text("INSERT INTO acquisitions VALUES ('p1', 1, 1, 1, 1)"))
+    migrate(database)
+    catalog = Catalog(database)
+    assert catalog.begin_run("p1").number == 2
+    assert catalog.begin_acquisition("p1", 1).number == 2
+    assert [one.number for one in catalog.runs("p1")] == [2, 1]
 
 
 def test_environment_is_not_asked(tmp_path):

@@ -10,6 +10,7 @@ import typer
 
 from forebay.cli import operate, tools
 from forebay.cli.bs import bs_app
+from forebay.cli.catalog import catalog_app
 from forebay.cli.config import config_app
 from forebay.cli.epics import epics_app
 from forebay.cli.larpix import larpix_app
@@ -26,6 +27,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+app.add_typer(catalog_app, name="catalog")
 app.add_typer(config_app, name="config")
 app.add_typer(tools.sim_app, name="sim")
 app.add_typer(bs_app, name="bs")

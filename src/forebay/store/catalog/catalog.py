@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -11,9 +11,11 @@ import sqlalchemy as sa
 
 from forebay.errors import CatalogError, StateError
 from forebay.job import Job, State
-from forebay.store.catalog import jobs, numbers
+from forebay.store.catalog import jobs, numbers, side_files
 from forebay.store.catalog.database import Database, is_retried, tries
+from forebay.store.catalog.rebuild import Rebuilt, rebuild
 from forebay.store.catalog.rows import from_row, insert_new, to_row
+from forebay.store.catalog.side_files import Place
 from forebay.store.catalog.tables import ACQUISITIONS, FILES, JOBS, PROPOSALS, RUNS
 from forebay.store.catalog.values import Acquisition, File, Proposal, Run
 
@@ -44,16 +46,38 @@ class Catalog:
         """Let go of all connections; may be called twice."""
         self._database.close()
 
-    def _write(self, work: Callable[[sa.Connection], T]) -> T:
-        """Carry out `work` in one transaction, once more if others got in its way."""
+    def _write(
+        self,
+        work: Callable[[sa.Connection], T],
+        places: Callable[[sa.Connection, T], Iterable[Place]] = lambda _connection, _done: (),
+    ) -> T:
+        """Carry out `work` in one transaction, once more if others got in its way.
+
+        `places` says of which side files it changed the content.
+        """
         for is_last in tries():
             try:
                 with self._database.write() as connection:
-                    return work(connection)
+                    done = work(connection)
+                    side_files.update(connection, places(connection, done))
+                    return done
             except CatalogError as error:
                 if is_last or not is_retried(error):
                     raise
         raise AssertionError("the last try returns or raises")
+
+    def rebuild(self, directory: str | Path) -> Rebuilt:
+        """Book what the side files below a proposal's folder say, for a catalogue that was lost.
+
+        What is there already stays as it is, and numbers never go back. A side file that cannot be read is
+        named in the answer; its number counts as used.
+
+        Raises
+        ------
+        CatalogError
+            If there is no proposal's folder.
+        """
+        return self._write(lambda connection: rebuild(connection, Path(directory).absolute()))
 
     # --- proposals
 
@@ -65,10 +89,10 @@ class Catalog:
             known = sa.update(PROPOSALS).where(PROPOSALS.c.name == name).values(directory=path)
             if connection.execute(known).rowcount == 0:
                 row = to_row(Proposal(name=name, directory=path, created_ns=time.time_ns()))
-                connection.execute(insert_new(connection, PROPOSALS, "name", row))
+                connection.execute(insert_new(connection, PROPOSALS, row))
             return numbers.get_proposal(connection, name)
 
-        return self._write(work)
+        return self._write(work, lambda _connection, _done: [(name, None, None)])
 
     def proposal(self, name: str) -> Proposal:
         """Return a proposal."""
@@ -91,7 +115,7 @@ class Catalog:
             connection.execute(sa.update(PROPOSALS).where(PROPOSALS.c.name == name).values(closed_ns=now))
             return numbers.get_proposal(connection, name)
 
-        return self._write(work)
+        return self._write(work, lambda _connection, _done: [(name, None, None)])
 
     # --- runs and numbers
 
@@ -112,7 +136,8 @@ class Catalog:
             If the proposal is closed.
         """
         return self._write(
-            lambda connection: numbers.begin_run(connection, proposal, tag, comment, state, parameters or {})
+            lambda connection: numbers.begin_run(connection, proposal, tag, comment, state, parameters or {}),
+            lambda _connection, run: [(proposal, run.number, None)],
         )
 
     def begin_acquisition(self, proposal: str, run: int | None = None) -> Acquisition:
@@ -130,7 +155,9 @@ class Catalog:
                 number = numbers.begin_run(connection, proposal, "", "", "open", {}).number
             return numbers.begin_acquisition(connection, proposal, number)
 
-        return self._write(work)
+        return self._write(
+            work, lambda _connection, one: [(proposal, one.run, None), (proposal, one.run, one.number)]
+        )
 
     def run(self, proposal: str, number: int) -> Run:
         """Return a run."""
@@ -170,7 +197,7 @@ class Catalog:
             )
             return connection.execute(update.values(values)).rowcount == 1
 
-        return self._write(work)
+        return self._write(work, lambda _connection, done: [(proposal, number, None)] if done else ())
 
     def describe_run(
         self, proposal: str, number: int, *, tag: str | None = None, comment: str | None = None
@@ -185,13 +212,16 @@ class Catalog:
                 connection.execute(sa.update(RUNS).where(*which).values(values))
             return numbers.get_run(connection, proposal, number)
 
-        return self._write(work)
+        return self._write(work, lambda _connection, _done: [(proposal, number, None)])
 
     # --- jobs
 
     def add_job(self, job: Job) -> bool:
         """Book a job; False, and nothing is done, if its id is known already."""
-        return self._write(lambda connection: jobs.add_job(connection, job))
+        return self._write(
+            lambda connection: jobs.add_job(connection, job),
+            lambda connection, done: jobs.places_of(connection, job.id) if done else (),
+        )
 
     def advance(
         self,
@@ -240,7 +270,8 @@ class Catalog:
                 result=result,
                 progress=progress,
                 worker=worker,
-            )
+            ),
+            lambda connection, done: jobs.places_of(connection, job_id) if done else (),
         )
 
     def heartbeat(
@@ -297,7 +328,7 @@ class Catalog:
             connection.execute(sa.delete(FILES).where(FILES.c.path == file.path))
             connection.execute(sa.insert(FILES).values(row))
 
-        self._write(work)
+        self._write(work, lambda connection, _done: _places_of_file(connection, file.path))
 
     def file_checked(self, path: str | Path, found: str, *, sha256: str | None = None) -> bool:
         """Note what a check found just now (``ok``, ``loss``, ``problem``); whether the file is booked."""
@@ -305,7 +336,10 @@ class Catalog:
         if sha256 is not None:
             values["sha256"] = sha256
         update = sa.update(FILES).where(FILES.c.path == str(path)).values(values)
-        return self._write(lambda connection: connection.execute(update).rowcount == 1)
+        return self._write(
+            lambda connection: connection.execute(update).rowcount == 1,
+            lambda connection, _done: _places_of_file(connection, str(path)),
+        )
 
     def files(
         self,
@@ -323,3 +357,10 @@ class Catalog:
         with self._database.read() as connection:
             rows = connection.execute(query.order_by(FILES.c.serial.desc()).limit(limit))
             return [from_row(File, row) for row in rows]
+
+
+def _places_of_file(connection: sa.Connection, path: str) -> list[Place]:
+    """Return the acquisition to which a file belongs, if it does to any."""
+    where = (FILES.c.path == path, FILES.c.acquisition.is_not(None))
+    row = connection.execute(sa.select(FILES.c.proposal, FILES.c.run, FILES.c.acquisition).where(*where))
+    return [(one.proposal, one.run, one.acquisition) for one in row]

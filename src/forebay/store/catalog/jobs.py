@@ -18,7 +18,7 @@ def add_job(connection: sa.Connection, job: Job) -> bool:
     """Book a job unless its id is known; see `forebay.store.catalog.Catalog.add_job`."""
     row = to_row(job)
     history = row.pop("history") or (Change(job.state, job.created_ns, job.owner),)
-    added = connection.execute(insert_new(connection, JOBS, "id", row).returning(JOBS.c.id))
+    added = connection.execute(insert_new(connection, JOBS, row).returning(JOBS.c.id))
     if added.one_or_none() is None:
         return False
     connection.execute(sa.insert(CHANGES), [{"job": job.id, **to_row(one)} for one in history])
@@ -95,3 +95,10 @@ def heartbeat(
     )
     state: State | None = connection.execute(update.returning(JOBS.c.state)).scalar_one_or_none()
     return state
+
+
+def places_of(connection: sa.Connection, job_id: str) -> list[tuple[str, int | None, int | None]]:
+    """Return the acquisition to which a job belongs, if it does to any."""
+    where = (JOBS.c.id == job_id, JOBS.c.acquisition.is_not(None))
+    rows = connection.execute(sa.select(JOBS.c.proposal, JOBS.c.run, JOBS.c.acquisition).where(*where))
+    return [(one.proposal, one.run, one.acquisition) for one in rows]

@@ -57,8 +57,8 @@ def with_history(rows: Iterable[sa.Row[Any]], changes: Iterable[sa.Row[Any]]) ->
 
 
 def insert_new(
-    connection: sa.Connection, table: sa.Table, key: str, row: dict[str, Any]
+    connection: sa.Connection, table: sa.Table, row: dict[str, Any]
 ) -> sqlite.Insert | postgresql.Insert:
-    """Return the statement that adds a row unless there is one of the same `key`."""
+    """Return the statement that adds a row unless its key is there already."""
     insert = sqlite.insert if connection.dialect.name == "sqlite" else postgresql.insert
-    return insert(table).values(row).on_conflict_do_nothing(index_elements=[key])
+    return insert(table).values(row).on_conflict_do_nothing()

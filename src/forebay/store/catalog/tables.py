@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from sqlalchemy import (
     BigInteger,
+    Boolean,
     Column,
     ForeignKey,
     ForeignKeyConstraint,
@@ -13,9 +14,10 @@ from sqlalchemy import (
     Table,
     Text,
     UniqueConstraint,
+    true,
 )
 
-REVISION = "1"
+REVISION = "2"
 """The newest migration; a catalogue that says the same needs none."""
 
 METADATA = MetaData(
@@ -52,6 +54,7 @@ RUNS = Table(
     Column("started_ns", BigInteger, nullable=False),
     Column("ended_ns", BigInteger),
     Column("last_acquisition", Integer, nullable=False, server_default="0"),
+    Column("side_file_is_old", Boolean, nullable=False, server_default=true()),
 )
 
 ACQUISITIONS = Table(
@@ -62,6 +65,7 @@ ACQUISITIONS = Table(
     Column("number", Integer, primary_key=True, autoincrement=False),
     Column("unique_number", Integer, nullable=False),
     Column("created_ns", BigInteger, nullable=False),
+    Column("side_file_is_old", Boolean, nullable=False, server_default=true()),
     ForeignKeyConstraint(["proposal", "run"], ["runs.proposal", "runs.number"]),
     UniqueConstraint("proposal", "unique_number"),
 )
