@@ -10,6 +10,7 @@ import typer
 
 from forebay.cli import operate, tools
 from forebay.cli.bs import bs_app
+from forebay.cli.camera import camera_app
 from forebay.cli.catalog import catalog_app
 from forebay.cli.config import config_app
 from forebay.cli.epics import epics_app
@@ -31,6 +32,7 @@ app.add_typer(catalog_app, name="catalog")
 app.add_typer(config_app, name="config")
 app.add_typer(tools.sim_app, name="sim")
 app.add_typer(bs_app, name="bs")
+app.add_typer(camera_app, name="camera")
 app.add_typer(epics_app, name="epics")
 app.add_typer(larpix_app, name="larpix")
 app.add_typer(proposal_app, name="proposal")

@@ -1,0 +1,188 @@
+"""``forebay camera``: cameras whose modules send time-tagged slow signals (CHEC): simulate, receive, look."""
+
+from __future__ import annotations
+
+import json as json_text
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from forebay.service.readout import ReadoutSink
+
+camera_app = typer.Typer(help="Cameras with time-tagged modules (CHEC, TARGET).", no_args_is_help=True)
+
+PortOption = Annotated[int, typer.Option("--port", min=0, max=65535, help="UDP port of the receiver.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print counts as JSON.")]
+IpArgument = Annotated[str, typer.Argument(metavar="[IP]", help="Of the publisher; 0.0.0.0 binds.")]
+PublishedPort = Annotated[int, typer.Argument(metavar="[PORT]", min=1, max=65535, help="Of the publisher.")]
+
+
+@camera_app.command("simulate")
+def simulate(
+    host: Annotated[str, typer.Option(help="Where the receiver is.")] = "127.0.0.1",
+    port: PortOption = 2009,
+    rate: Annotated[float, typer.Option(help="Readouts a second; 0 as fast as it goes.")] = 33.0,
+    packed: Annotated[int, typer.Option(help="Readouts of one datagram.")] = 10,
+    count: Annotated[int | None, typer.Option("--count", "-n", min=1, help="End after so many.")] = None,
+    modules: Annotated[int, typer.Option(min=1, max=32, help="How many modules there are.")] = 32,
+    network: Annotated[
+        str, typer.Option(help="First three bytes of the modules' addresses; '' for one address of all.")
+    ] = "127.0.0",
+    jitter_us: Annotated[float, typer.Option(min=0, help="By which time tags differ, to either side.")] = 0.0,
+    pattern: Annotated[
+        bool, typer.Option("--pattern", help="A pattern instead of drifting signals.")
+    ] = False,
+    fault: Annotated[
+        list[str] | None,
+        typer.Option(help="loss=P duplicate=P late=P short=P empty=P dead=MODULE leap=CYCLE:SECONDS seed=N"),
+    ] = None,
+    json: JsonOption = False,
+) -> None:
+    """Send what 32 modules send, each from an address of its own."""
+    from forebay.service.process import stop_on_signal
+    from forebay.sim.camera import Camera, CameraFaults, CameraOptions
+
+    options = CameraOptions(
+        host=host,
+        port=port,
+        rate_hz=rate,
+        packed=packed,
+        count=count,
+        modules=range(modules),
+        network=network,
+        jitter_ns=round(jitter_us * 1000),
+        signal="pattern" if pattern else "drift",
+        faults=CameraFaults.parse(fault or []),
+    )
+    camera = Camera(options)
+    try:
+        with stop_on_signal() as stop:
+            sent = camera.run(stop.is_set)
+    finally:
+        camera.close()
+    if json:
+        print(json_text.dumps(sent))
+    else:
+        print(f"sent to {host}:{port}: " + ", ".join(f"{kind} {n}" for kind, n in sent.items()))
+
+
+@camera_app.command("receive")
+def receive(
+    listen: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: PortOption = 2009,
+    publish: Annotated[
+        list[str] | None, typer.Option(help="IP:PORT or IP:PORT:MODE; modes local, outbound, remote.")
+    ] = None,
+    folder: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Write files into this folder.")
+    ] = None,
+    prefix: Annotated[str, typer.Option(help="What names of files begin with.")] = "SlowSignalData",
+    enumerate_by: Annotated[str, typer.Option("--enumerate", help="date, order or none.")] = "date",
+    limit_mib: Annotated[float | None, typer.Option(help="Length of a file, MiB.")] = None,
+    generation: Annotated[str, typer.Option(help="Whose messages and files: A or B.")] = "A",
+    compression: Annotated[str, typer.Option(help="zlib, bzip2 or none.")] = "zlib",
+    window_ms: Annotated[float, typer.Option(min=0, help="Within which time tags may differ.")] = 10.0,
+    buffer_s: Annotated[float, typer.Option(min=0, help="Longest wait for a module.")] = 4.0,
+    buffer_length: Annotated[int, typer.Option(min=1, help="Most readouts that wait.")] = 1000,
+    relaxed_ip: Annotated[bool, typer.Option("--relaxed-ip", help="Modules modulo 32.")] = False,
+    json: JsonOption = False,
+) -> None:
+    """Assemble readouts, publish them and write them, until Ctrl-C."""
+    from forebay.assemble.timed import TimedRules
+    from forebay.service.process import stop_on_signal
+    from forebay.service.readout import CameraInput, ReadoutAssembler
+    from forebay.store.readout_layout import ReadoutRecording
+    from forebay.store.readout_series import ReadoutSeries
+    from forebay.wire.senders import ModuleRule
+
+    rules = TimedRules(round(window_ms * 1e6), round(buffer_s * 1e9), buffer_length)
+    camera = CameraInput(_address(listen), port, ModuleRule(relaxed=relaxed_ip), rules)
+    sinks: list[ReadoutSink] = []
+    try:
+        sinks += [_publisher(text, generation) for text in publish or []]
+        if folder is not None:
+            recording: Any = {"generation": generation, "compression": compression}
+            series: Any = {"enumeration": enumerate_by, "limit_mib": limit_mib}
+            sinks.append(ReadoutSeries(folder, prefix, ReadoutRecording(**recording), **series))
+        assembler = ReadoutAssembler(camera, sinks)
+    except BaseException:
+        for sink in sinks:
+            sink.close()
+        raise
+    with stop_on_signal() as stop:
+        assembler.run(stop)
+    _say(assembler.status(), json)
+    if assembler.failed:
+        raise assembler.failed[0]
+
+
+@camera_app.command("view")
+def view(
+    ip: IpArgument = "127.0.0.101",
+    port: PublishedPort = 5555,
+    png: Annotated[Path | None, typer.Option(help="Write one picture of the next readout and end.")] = None,
+    count: Annotated[int | None, typer.Option("--count", "-n", min=1, help="End after so many.")] = None,
+) -> None:
+    """Show the newest readout on the camera's face, live."""
+    from rich.console import Console
+    from rich.live import Live
+
+    from forebay.cli.camera_face import face_text, save_face
+    from forebay.service.process import stop_on_signal
+    from forebay.stream.readouts import ReadoutListener
+
+    listener = ReadoutListener(ip, port)
+    try:
+        with stop_on_signal() as stop, Live(console=Console(), refresh_per_second=10) as live:
+            n = 0
+            while not stop.is_set() and (count is None or n < count):
+                readouts = listener.read(0.1)
+                if not len(readouts):
+                    continue
+                if png is not None:
+                    save_face(readouts[-1], png)
+                    break
+                n += len(readouts)
+                said = ", ".join(f"{name} {value}" for name, value in listener.counters.items())
+                live.update(face_text(readouts[-1], [said]))
+    finally:
+        listener.close()
+
+
+def _address(text: str) -> Any:
+    from ipaddress import ip_address
+
+    from forebay.errors import ConfigError
+
+    try:
+        return ip_address(text)
+    except ValueError as error:
+        raise ConfigError(
+            f"--listen {text!r} is not an IP address.", "Write it a.b.c.d, or as IPv6."
+        ) from error
+
+
+def _publisher(text: str, generation: str) -> ReadoutSink:
+    from forebay.errors import ConfigError
+    from forebay.stream.readouts import ReadoutPublisher
+
+    ip, _, rest = text.partition(":")
+    port, _, mode = rest.partition(":")
+    if not port.isdecimal() or int(port) > 65535:
+        raise ConfigError(f"--publish {text!r} is not IP:PORT or IP:PORT:MODE.", "Write 127.0.0.101:5555.")
+    chosen: Any = {"mode": mode or "local", "generation": generation}
+    return ReadoutPublisher(ip, int(port), name=text, **chosen)
+
+
+def _say(status: dict[str, Any], json: bool) -> None:
+    if json:
+        print(json_text.dumps(status))
+        return
+    for part in ("receiver", "builder"):
+        print(f"{part}: " + ", ".join(f"{name} {n}" for name, n in status[part].items() if n))
+    for publisher in status["publishers"]:
+        print(f"{publisher['endpoint']}: sent {publisher['sent']} of {publisher['offered']}")
+    if status["missing_modules"]:
+        print("never came: modules " + ", ".join(map(str, status["missing_modules"])))

@@ -1,0 +1,50 @@
+"""The face of the camera: modules in rows of 4, 6, 6, 6, 6 and 4."""
+
+import numpy as np
+import pytest
+
+from forebay.cli.camera_face import face_colours, face_text, save_face
+from forebay.errors import ConfigError
+from forebay.wire import camera_map, ssreadout
+
+pytestmark = pytest.mark.unit
+
+
+def test_modules_lie_in_rows_of_4_6_6_6_6_4():
+    picture = camera_map.face(np.repeat(np.arange(32.0), 64).reshape(32, 64))
+    assert picture.shape == (48, 48)
+    blocks = picture[::8, ::8]
+    nan = np.nan
+    np.testing.assert_array_equal(blocks[0], [nan, 0, 1, 2, 3, nan])
+    np.testing.assert_array_equal(blocks[1], [4, 5, 6, 7, 8, 9])
+    np.testing.assert_array_equal(blocks[5], [nan, 28, 29, 30, 31, nan])
+    assert np.isnan(picture).sum() == 4 * 64
+
+
+def test_pixels_are_where_the_map_says():
+    data = np.tile(np.arange(64.0), (32, 1))
+    picture = camera_map.face(data)
+    assert picture[8:10, :8].ravel().tolist() == camera_map.SSL2COLROW[:16].tolist()
+    assert camera_map.mapped(data, "ssl2asic_ch")[0, 0] == 29
+    with pytest.raises(ConfigError, match="ssl2colrow"):
+        camera_map.mapped(data, "x")
+
+
+@pytest.mark.parametrize("order", [camera_map.SSL2ASIC_CH, camera_map.SSL2COLROW])
+def test_maps_have_every_pixel_once(order):
+    assert sorted(order.tolist()) == list(range(64))
+
+
+def test_a_picture_of_any_readout(tmp_path):
+    readout = ssreadout.new(1)[0]
+    assert (face_colours(readout)[9, 9] == (90, 30, 30)).all()
+    readout["data"][3:] = np.arange(29 * 64).reshape(29, 64)
+    found = face_colours(readout)
+    assert (found[0, 0] == 0).all()
+    assert (found[0, 8] == (90, 30, 30)).all()
+    assert len(np.unique(found.reshape(-1, 3), axis=0)) > 20
+    text = face_text(readout, ["received 1"])
+    assert "29 modules, missing 0, 1, 2" in text.plain
+    assert text.plain.count("▀") == 48 * 24
+    save_face(readout, tmp_path / "a.png")
+    assert (tmp_path / "a.png").stat().st_size > 100
