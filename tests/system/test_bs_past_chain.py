@@ -56,8 +56,11 @@ def test_a_range_over_disk_memory_and_what_comes(stand, tmp_path):
     now = seen["last_pulse_id"]
     mixed.ask("PUT", "/start_pulse_id/300")
     mixed.waits_for(now + 100)
-    consumers = buffer.statistics["consumers"]
-    assert [one["kind"] for one in consumers].count("PULL") >= 1
+    wait_until(
+        lambda: any(one["kind"] == "PULL" and one["sent"] for one in buffer.statistics["consumers"]),
+        "the writer among the consumers",
+    )
+    assert mixed.statistics()["stream"]["from_disk"] > 500
     last = mixed.statistics()["last_pulse_id"] + 50
     mixed.ask("PUT", f"/stop_pulse_id/{last}")
     assert past.wait().code == mixed.wait().code == 0

@@ -56,20 +56,23 @@ class PastAndPresent:
         self._connect = connect
         self._first_pulse = first_pulse
         self._live: Filled | None = None
+        self._n_from_disk = 0
         stream = Stream("bsread", pasts=(self._disk,), live=self._open_live)
         self._retrieval = Retrieval(stream, PulseRange(first_pulse, _FOREVER))
 
     @property
     def counters(self) -> dict[str, int]:
-        """Those of the stream; events ``from_disk`` before it, and ``filled`` in from disk into it."""
+        """Those of the stream; events ``from_disk`` before it was joined, and ``filled`` in from disk."""
         live = self._live
         came = live.counters if live else {}
-        filled = live.n_filled if live else 0
-        return came | {"from_disk": self._retrieval.report.from_past, "filled": filled}
+        return came | {"from_disk": self._n_from_disk, "filled": live.n_filled if live else 0}
 
     def read(self, timeout: float) -> Sequence[Event] | None:
         """See `forebay.ports.Source.read`."""
-        return self._retrieval.read(timeout)
+        events = self._retrieval.read(timeout)
+        if events and self._live is None:
+            self._n_from_disk += len(events)
+        return events
 
     def close(self) -> None:
         """Disconnect; may be called twice."""

@@ -151,6 +151,7 @@ class Writer:
         self._last_pulse: int | None = None
         self._window: Window | None = None
         self._file: Sink | None = None
+        self._source: Source | None = None
         self._thread: threading.Thread | None = None
 
     @property
@@ -175,6 +176,7 @@ class Writer:
             "last_pulse_id": window.last_pulse_id if window else -1,
             "last_timestamp": _seconds(window.last_time_ns if window else None),
             "counters": counters,
+            "stream": dict(getattr(self._source, "counters", {})),
         }
 
     def set_parameters(self, parameters: dict[str, Any]) -> None:
@@ -251,7 +253,7 @@ class Writer:
             if self._last_pulse is not None:
                 window.set_last_pulse(self._last_pulse)
             self.reason = ""
-            self._window, self._file = window, file
+            self._window, self._file, self._source = window, file, source
             self._thread = threading.Thread(
                 target=self._write, args=(window, source, file, persistent), name="write"
             )
