@@ -83,3 +83,16 @@ def postgres_server() -> Iterator[postgres.Postgres]:
         Path(directory).chmod(0o755)  # not below pytest's, which only its user may enter
         with postgres.Postgres(Path(directory) / "server") as server:
             yield server
+
+
+@pytest.fixture(scope="session")
+def rabbit(tmp_path_factory):
+    """One private RabbitMQ for all tests; without one they are skipped, in CI that is a failure."""
+    from .rabbit import Rabbit, missing
+
+    if why := missing():
+        if os.environ.get("CI"):
+            pytest.fail(why)
+        pytest.skip(why)
+    with Rabbit(tmp_path_factory.mktemp("rabbit")) as broker:
+        yield broker

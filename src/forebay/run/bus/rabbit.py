@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections import OrderedDict
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import partial
 
 from aiormq.abc import FieldValue
@@ -14,10 +15,11 @@ from aiormq.exceptions import PublishError
 from forebay.errors import BusError, NoAnswerError, NoWorkerError
 from forebay.ports import Message
 from forebay.run.bus.rabbit_calls import RabbitAnswers, RabbitCalls, queue_of
+from forebay.run.bus.rabbit_find import find
 from forebay.run.bus.rabbit_line import RabbitLine, Session
 from forebay.run.bus.rabbit_listen import RabbitSubscription
 from forebay.run.bus.rabbit_text import AGAIN, to_amqp
-from forebay.run.bus.rabbit_work import RENEW_S, RabbitWork, find
+from forebay.run.bus.rabbit_work import RENEW_S, RabbitWork
 from forebay.run.bus.text import check_word
 
 GUARD_S = 60.0
@@ -51,7 +53,8 @@ class RabbitBus:
         self._patience_s = patience_s
         self._renew_s = renew_s
         self._calls: RabbitCalls | None = None
-        self._recent: OrderedDict[tuple[str, str], tuple[float, asyncio.Task[None]]] = OrderedDict()
+        self._declared = _Declared()
+        self._recent: OrderedDict[tuple[str, str], _Asked] = OrderedDict()
 
     def reach(self) -> None:
         """Wait for the broker; `BusError` if it cannot be reached."""
@@ -71,18 +74,18 @@ class RabbitBus:
             tries += 1
             if tries > 1:  # the broker may have the first
                 text.headers[AGAIN] = 1
-            await session.exchanges["request"].publish(text, message.key)
+            await session.confirmed(session.exchanges["request"].publish(text, message.key))
 
         async def once(session: Session) -> None:
             now = time.monotonic()
-            while self._recent and next(iter(self._recent.values()))[0] < now - GUARD_S:
+            while self._recent and next(iter(self._recent.values())).since < now - GUARD_S:
                 self._recent.popitem(last=False)
             which = (message.key, message.id)
             known = self._recent.get(which)
-            if known is None or _failed(known[1]):
-                known = (now, asyncio.ensure_future(publish(session)))
+            if known is None or known.failed:
+                known = _Asked(now, session, asyncio.ensure_future(publish(session)))
                 self._recent[which] = known
-            await asyncio.shield(known[1])
+            await asyncio.shield(known.task)
 
         try:
             self._line.do(once, self._patience_s)
@@ -98,13 +101,12 @@ class RabbitBus:
         for pattern in patterns:
             check_word("pattern", pattern)
 
-        async def declare(session: Session) -> None:
-            async with session.connection.channel() as channel:
-                made = await channel.declare_queue(queue, durable=True, arguments=dict(_QUEUE))
-                for pattern in patterns:
-                    await made.bind("request", pattern)
-
-        self._line.do(declare, self._patience_s)
+        known = self._declared.patterns.get(queue, ())
+        one = _Declared()
+        one.patterns[queue] = (*known, *(pattern for pattern in patterns if pattern not in known))
+        self._line.do(one.begin, self._patience_s)
+        self._declared.patterns |= one.patterns
+        self._line.keep(self._declared)
 
     def work(self, queue: str) -> RabbitWork:
         """See `forebay.ports.Bus.work`."""
@@ -117,7 +119,7 @@ class RabbitBus:
         async def withdraw(session: Session) -> bool:
             await session.check_queue(queue)
             async with session.connection.channel() as channel:
-                found = await find(channel, queue, id)
+                found = await find(session, channel, queue, id)
                 if found is not None:
                     await found.ack()
                     await channel.set_qos(1)  # its answer says that the broker has read all before it
@@ -195,8 +197,41 @@ class RabbitBus:
         self._line.close()
 
 
-def _failed(task: asyncio.Task[None]) -> bool:
-    return task.done() and (task.cancelled() or task.exception() is not None)
+class _Declared:
+    """The queues that were declared here, with their patterns: declared again on each new connection.
+
+    A broker writes declarations to disk some seconds late: a power cut may take them.
+    """
+
+    def __init__(self) -> None:
+        self.patterns: dict[str, Sequence[str]] = {}
+
+    async def begin(self, session: Session) -> None:
+        """Declare all."""
+        async with session.connection.channel() as channel:
+            for queue, patterns in list(self.patterns.items()):
+                made = await channel.declare_queue(queue, durable=True, arguments=dict(_QUEUE))
+                for pattern in patterns:
+                    await made.bind("request", pattern)
+
+    async def end(self, _: Session) -> None:
+        """Nothing: queues stay."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """A request that was made here not long ago."""
+
+    since: float
+    session: Session
+    task: asyncio.Task[None]
+
+    @property
+    def failed(self) -> bool:
+        """Whether the broker has not got it, as far as we know."""
+        if not self.task.done():
+            return self.session.lost.is_set()
+        return self.task.cancelled() or self.task.exception() is not None
 
 
 def open_rabbit(url: str, name: str, patience_s: float) -> RabbitBus:

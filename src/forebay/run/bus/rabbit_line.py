@@ -26,8 +26,11 @@ EXCHANGES = {"request": "topic", "status": "fanout", "kill": "topic"}
 HEARTBEAT_S = 15
 """A broker or network that is silent for twice as long is taken for gone."""
 
+CONFIRM_S = 3.0
+"""Brokers confirm within milliseconds."""
+
 _BACKOFF_S = (0.1, 0.2, 0.5, 1.0, 2.0)
-_CONNECT_S = 10.0
+_CONNECT_S = 5.0
 _LEAVE_S = 1.0
 _LOST = (*CONNECTION_EXCEPTIONS, ValueError)
 """What the libraries raise when a connection breaks; a ValueError where bytes mean nothing."""
@@ -60,12 +63,15 @@ class Session:
         By name.
     since:
         When it began (monotonic).
+    finding:
+        Held while somebody looks through a queue.
     """
 
     def __init__(self, connection: AbstractConnection) -> None:
         self.connection = connection
         self.lost = asyncio.Event()
         self.since = time.monotonic()
+        self.finding = asyncio.Lock()
         self.exchanges: dict[str, AbstractExchange] = {}
         self.channel: AbstractChannel
         connection.close_callbacks.add(self._on_lost)
@@ -78,6 +84,18 @@ class Session:
         self.channel = await self.watched_channel(publisher_confirms=True, on_return_raises=True)
         for name, kind in EXCHANGES.items():
             self.exchanges[name] = await self._exchange(name, kind)
+
+    async def confirmed(self, publishing: Awaitable[T]) -> T:
+        """Wait for the broker's word that it has a message; without it the session is as good as lost.
+
+        A queue whose broker has just started may take a message and never say so.
+        """
+        try:
+            async with asyncio.timeout(CONFIRM_S):
+                return await publishing
+        except TimeoutError as error:
+            self.lost.set()
+            raise ConnectionError(f"a message was not confirmed in {CONFIRM_S:g} s") from error
 
     async def watched_channel(self, **options: bool) -> AbstractChannel:
         """Return a channel without which this session is as good as lost."""
@@ -159,10 +177,14 @@ class RabbitLine:
 
         async def begin(session: Session) -> None:
             await end.begin(session)
-            if end not in self._ends:
-                self._ends.append(end)
+            self.keep(end)
 
         self.do(begin, timeout)
+
+    def keep(self, end: End) -> None:
+        """Begin this end on all later connections."""
+        if end not in self._ends:
+            self._ends.append(end)
 
     def leave(self, end: End) -> None:
         """End this end, and begin it no more."""
@@ -208,7 +230,7 @@ class RabbitLine:
             session = await self._wait_session(end)
             try:
                 async with asyncio.timeout(max(0.0, end - time.monotonic())):
-                    return await what(session)
+                    return await _unless_lost(session, what(session))
             except BusError:
                 raise
             except TimeoutError as error:
@@ -219,10 +241,6 @@ class RabbitLine:
                 await asyncio.sleep(0)  # the news of a lost connection may come behind the error
                 if not self._is_lost(session):
                     raise _refusal(error) from error
-            except asyncio.CancelledError:
-                task = asyncio.current_task()
-                if (task is not None and task.cancelling()) or not self._is_lost(session):
-                    raise
 
     def _is_lost(self, session: Session) -> bool:
         return session.lost.is_set() or session.connection.is_closed or session.channel.is_closed
@@ -298,6 +316,23 @@ class RabbitLine:
                 await session.connection.close()
         except _LOST as error:
             LOG.debug("closing: %r", error)
+
+
+async def _unless_lost(session: Session, what: Awaitable[T]) -> T:
+    """Wait for `what`; `ConnectionError` as soon as the session is lost: some answers never come then."""
+    task = asyncio.ensure_future(what)
+    lost = asyncio.ensure_future(session.lost.wait())
+    try:
+        await asyncio.wait((task, lost), return_when=asyncio.FIRST_COMPLETED)
+        if not task.done():
+            raise ConnectionError("the connection was lost")
+        try:
+            return task.result()
+        except asyncio.CancelledError as error:  # what the library leaves behind when a connection breaks
+            raise ConnectionError("the connection was lost") from error
+    finally:
+        lost.cancel()
+        task.cancel()
 
 
 def _reason(error: BaseException) -> str:

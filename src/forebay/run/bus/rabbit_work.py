@@ -19,6 +19,7 @@ from aiormq.exceptions import AMQPError
 from forebay.errors import BusError
 from forebay.ports import Message
 from forebay.run.bus.inbox import Inbox
+from forebay.run.bus.rabbit_find import find
 from forebay.run.bus.rabbit_line import RabbitLine, Session
 from forebay.run.bus.rabbit_text import copy_of, from_amqp, is_again
 
@@ -31,21 +32,6 @@ HELD_S = 10.0
 """The renewed request of a worker that died goes back to its queue after so long."""
 
 _UNUSED_S = 86_400.0
-
-
-async def find(channel: AbstractChannel, queue: str, id: str) -> AbstractIncomingMessage | None:  # noqa: A002
-    """Take the request of that id out of those that wait, and put the others back in their order."""
-    place = await channel.get_queue(queue, ensure=False)
-    others: list[AbstractIncomingMessage] = []
-    found = None
-    while (message := await place.get(fail=False)) is not None:
-        if message.correlation_id == id:
-            found = message
-            break
-        others.append(message)
-    for message in others:
-        await message.reject(requeue=True)
-    return found
 
 
 class RabbitWork:
@@ -152,7 +138,7 @@ class RabbitWork:
     async def _take_back(self, session: Session, delivery: RabbitDelivery) -> None:
         for queue in ([self._hold_queue] if self._holds else []) + [self._queue]:
             channel = self._channel if queue == self._queue else await self._open_hold(session)
-            found = await find(channel, queue, delivery.message.id)
+            found = await find(session, channel, queue, delivery.message.id)
             if found is not None:
                 delivery.found, delivery.session = found, session
                 delivery.hold_channel = channel if queue == self._hold_queue else None
@@ -204,7 +190,9 @@ class RabbitWork:
 
         hold = await channel.get_queue(self._hold_queue, ensure=False)
         await hold.consume(hear)  # stays, so that the queue is in use as long as the request is in hand
-        await session.channel.default_exchange.publish(copy_of(delivery.found), self._hold_queue)
+        await session.confirmed(
+            session.channel.default_exchange.publish(copy_of(delivery.found), self._hold_queue)
+        )
         last, last_channel = delivery.found, delivery.hold_channel
         delivery.found, delivery.hold_channel = await asyncio.wait_for(held, HELD_S), channel
         await last.ack()
