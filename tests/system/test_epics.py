@@ -141,7 +141,10 @@ def test_supervised_and_killed(bench):
     bench.service.wait()
     with bench.log.open("a") as log:
         command = [sys.executable, "-m", "forebay", "run", str(bench.path)]
-        environment = bench.environment | {"FOREBAY_RUNTIME_DIR": str(bench.directory.parent / "run")}
+        environment = bench.environment | {
+            "FOREBAY_RUNTIME_DIR": str(bench.directory.parent / "run"),
+            "FOREBAY_STATE_DIR": str(bench.directory.parent / "state"),
+        }
         bench.service = subprocess.Popen(command, env=environment, stdout=log, stderr=log)
     bench.wait("after the kill", says(pv("A"), 1.5, 9.0, 9.0), [pv("A")])
     bench.stop()

@@ -22,7 +22,6 @@ from forebay.store.catalog.numbers import get_proposal, get_run
 from forebay.store.catalog.rows import from_row
 from forebay.store.catalog.tables import ACQUISITIONS, FILES, JOBS, RUNS
 from forebay.store.catalog.values import Acquisition, File
-from forebay.store.paths import sync
 
 LOG = logging.getLogger("forebay")
 
@@ -139,5 +138,4 @@ def _replace(path: Path, content: msgspec.Struct) -> None:
         new.replace(path)
     except OSError:
         new.unlink(missing_ok=True)
-        raise
-    sync(path.parent)
+        raise  # the name itself is not synced: after a crash of the host the file is the old or the new one
