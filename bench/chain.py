@@ -53,7 +53,9 @@ def run_chain(directory: Path, n_modules: int, n_pulses: int, threads: int, name
     value = {
         "detectors": {"BENCH": detector},
         "record": {"directory": str(directory), "threads": threads},
+        "workers": {"record": 0, "retrieve": 0},
         "runtime_dir": str(directory / "run"),
+        "state_dir": str(directory / "state"),
     }
     config.write_text(yaml.safe_dump(value))
     log = (directory / "services.log").open("w")

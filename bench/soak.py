@@ -51,7 +51,9 @@ def main() -> None:
         value = {
             "detectors": {"SOAK": detector},
             "record": {"directory": directory},
+            "workers": {"record": 0, "retrieve": 0},
             "runtime_dir": f"{directory}/run",
+            "state_dir": f"{directory}/state",
         }
         config.write_text(yaml.safe_dump(value))
         services = subprocess.Popen([*forebay, "run", str(config)], stderr=subprocess.DEVNULL)
