@@ -17,6 +17,7 @@ from forebay.cli.epics import epics_app
 from forebay.cli.larpix import larpix_app
 from forebay.cli.proposal import proposal_app
 from forebay.cli.record import record, retrieve
+from forebay.cli.service import service_app
 from forebay.cli.status import status
 from forebay.cli.token import token_app
 from forebay.errors import ForebayError
@@ -36,6 +37,7 @@ app.add_typer(camera_app, name="camera")
 app.add_typer(epics_app, name="epics")
 app.add_typer(larpix_app, name="larpix")
 app.add_typer(proposal_app, name="proposal")
+app.add_typer(service_app, name="service")
 app.add_typer(token_app, name="token")
 for command in (
     record,
