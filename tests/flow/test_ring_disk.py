@@ -721,3 +721,32 @@ def test_what_cannot_be_decoded_is_counted(ring: Path) -> None:
     assert [e.pulse_id for e in source.read(0) or ()] == [15, 16, 18, 19]
     assert source.undecodable == 1
     assert source.counters.lost == 0
+
+
+def test_a_ring_that_holds_nothing_keeps_its_numbers_over_kills(ring: Path, tmp_path: Path) -> None:
+    writer = RecordWriter(ring, DiskLimits(10**7, max_age_s=100.0, sync_s=600.0))
+    writer.write(made(range(10)))
+    for kept in writer._kept:
+        kept.written_ns = 0
+    writer.drop_old()
+    writer.close()
+    for i in range(3):
+        writer = RecordWriter(ring, LIMITS)
+        killed = tmp_path / f"killed-{i}"
+        shutil.copytree(ring, killed)  # what a kill before the first write leaves
+        writer.close()
+        ring = killed
+    writer = RecordWriter(ring, LIMITS)
+    writer.write(made(range(10, 12)))
+    assert [record.number for record in RecordReader(ring).read(EVERYTHING)] == [10, 11]
+    writer.close()
+
+
+def test_a_reader_that_looked_before_sees_new_segments(ring: Path) -> None:
+    fill(ring, range(100))
+    reader = RecordReader(ring)
+    os.utime(ring, ns=(0, 0))  # as if nothing had changed for long
+    assert reader.span == reader.span == PulseRange(0, 99)
+    fill(ring, range(100, 200))
+    assert reader.span == PulseRange(0, 199)
+    assert reader.get(150).pulse_id == 150

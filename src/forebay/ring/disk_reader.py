@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
@@ -23,6 +24,8 @@ from forebay.ring.segment_files import Segment
 
 _OPEN_SEGMENTS: Final = 4  # few, because an open segment keeps its space on the disk after it was dropped
 
+_SETTLED_NS: Final = 50_000_000  # a change within the same tick of the clock leaves the time as it was
+
 
 class RecordReader:
     """Read records of the ring in `directory`; any thread may call.
@@ -42,6 +45,8 @@ class RecordReader:
         self._segments: OrderedDict[int, Segment] = OrderedDict()
         self._sealed: dict[int, Summary] = {}
         self._epoch = 0
+        self._listed: list[int] = []
+        self._listed_ns = -1
         self._lock = threading.Lock()
         with self._lock:
             self._summaries()
@@ -204,8 +209,14 @@ class RecordReader:
         return found
 
     def _numbers(self) -> list[int]:
+        """Return the numbers of the segments; the directory is read only if it has changed."""
         try:
-            return segment_files.numbers(self.directory)
+            changed_ns = self.directory.stat().st_mtime_ns
+            if changed_ns != self._listed_ns:
+                is_settled = time.time_ns() - changed_ns > _SETTLED_NS
+                self._listed = segment_files.numbers(self.directory)
+                self._listed_ns = changed_ns if is_settled else -1
+            return self._listed
         except OSError as error:
             raise RingError(
                 f"There is no disk ring to read in {self.directory}: {error}.",

@@ -137,6 +137,7 @@ class Segment:
         self._order = (np.empty(0, np.int64), np.empty(0, np.int64))
         self._n_ordered = 0
         self._sealed: Summary | None = None
+        self._summed: Summary | None = None  # of an open segment, as long as it has no more entries
 
     def __del__(self) -> None:
         for file in self._files:
@@ -159,11 +160,13 @@ class Segment:
         if self.is_sealed:
             return self._sealed
         entries = self.load()
+        if self._summed is not None and self._summed.n_records == len(entries):
+            return self._summed
         entries = entries[self.valid(entries)]
         if not len(entries):
             return None
         pulse_id, time_ns = entries["pulse_id"], entries["time_ns"]
-        return Summary(
+        self._summed = Summary(
             self.number,
             int(entries["epoch"][-1]),
             len(self._loaded),
@@ -173,6 +176,7 @@ class Segment:
             int(time_ns.max()),
             int(len(entries) == len(self._loaded) and bool((pulse_id[1:] > pulse_id[:-1]).all())),
         )
+        return self._summed
 
     def entries(self, first: int, n_entries: int) -> Entries:
         """Read at most `n_entries` entries from position `first` on."""
