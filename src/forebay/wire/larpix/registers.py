@@ -30,7 +30,7 @@ Registers = NDArray[np.uint8]
 Settings = dict[str, int | list[int]]
 """Parameter -> its value, or its values where it has one for each channel or port."""
 
-_COMMON = (
+_IN_ALL = (
     ("pixel_trim_dac", 0, 8, 64, 16),
     ("threshold_global", 512, 8, 1, 255),
     ("csa_gain", 520, 1, 1, 0),
@@ -171,9 +171,9 @@ _V1_DEFAULTS = bytes(
 PARAMETERS: Final[Mapping[str, Mapping[str, Parameter]]] = {
     version: {row[0]: Parameter(*row) for row in rows}
     for version, rows in (
-        ("2", (*_COMMON, *_OF_2)),
-        ("2b", (*_COMMON, *_OF_2B)),
-        ("lightpix-1", (*_COMMON, *_OF_LIGHTPIX_1)),
+        ("2", (*_IN_ALL, *_OF_2)),
+        ("2b", (*_IN_ALL, *_OF_2B)),
+        ("lightpix-1", (*_IN_ALL, *_OF_LIGHTPIX_1)),
     )
 }
 """Version of the chip -> name -> parameter."""
