@@ -107,8 +107,10 @@ def test_a_waiting_job_is_cancelled_at_once_and_never_begins(stand, operator):
     assert after.state == "finished"
     assert operator.job(waiting.id).state == "cancelled"
     assert operator.files(job_id=waiting.id) == []
-    assert operator.runs()[0].state == "done"
-    assert next(run for run in operator.runs() if run.number == waiting.run).state == "done"
+    numbers = {waiting.run, after.run}
+    wait_until(
+        lambda: {run.state for run in operator.runs() if run.number in numbers} == {"done"}, "the runs"
+    )
 
 
 def test_the_same_request_twice_is_one(stand, operator):

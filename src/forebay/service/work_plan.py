@@ -10,7 +10,6 @@ from typing import Any
 from forebay.config import Config
 from forebay.errors import ConfigError, StoreError
 from forebay.pulse import PulseRange
-from forebay.ring.shared import SharedRing
 from forebay.run.jobs import (
     DEFAULT_FILE,
     CheckParameters,
@@ -22,7 +21,8 @@ from forebay.run.jobs import (
 )
 from forebay.run.owner import host_name
 from forebay.run.values import Plan
-from forebay.service.tables import detector_config
+from forebay.service.remembered import remembered
+from forebay.service.tables import detector_config, packet_layout
 from forebay.store.paths import check_free, contained
 
 
@@ -65,17 +65,14 @@ def _nothing(source: str, directory: Path) -> Plan:
 
 def _plan_file(config: Config, asked: RecordParameters | RetrieveParameters, directory: Path) -> Plan:
     source = asked.sources[0]
-    detector_config(config, source)
+    layout = packet_layout(detector := detector_config(config, source))
     path = contained(directory, file_name(asked.file, 1, 1, source))
     existing = _existing(path.parent)
     if existing == path.parent and "{" not in (asked.file or DEFAULT_FILE).replace("{source}", ""):
         check_free(path)
-    ring = SharedRing.attach(source, config.runtime_dir)
-    try:
-        span, image_bytes = ring.span, ring.image_shape[0] * ring.image_shape[1] * ring.pixel.itemsize
-    finally:
-        ring.close()
+    span = remembered(config, source)
     _check_past(source, asked.pulses, span)
+    image_bytes = layout.frame_bytes * detector.n_modules
     most = None if asked.n_asked is None else asked.n_asked * image_bytes
     free = shutil.disk_usage(existing).free
     _check_room(existing, free, most or 0, config.record.min_free_bytes)
@@ -94,8 +91,8 @@ def _plan_file(config: Config, asked: RecordParameters | RetrieveParameters, dir
 def _check_past(source: str, pulses: str | None, span: PulseRange | None) -> None:
     if pulses is not None and span is not None and (asked := PulseRange.parse(pulses)).last < span.first:
         raise ConfigError(
-            f"Pulses {asked} have left the ring of {source}, which holds {span}.",
-            "Ask for newer pulses, or give the ring more slots.",
+            f"Pulses {asked} have left the rings of {source}, which hold {span}.",
+            "Ask for newer pulses, or give the ring more slots, or the detector a buffer on disk.",
         )
 
 

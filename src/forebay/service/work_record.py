@@ -13,10 +13,10 @@ from forebay.config import Config
 from forebay.errors import RingError, StoreError
 from forebay.job import Job
 from forebay.pulse import PulseRange
-from forebay.ring.shared import SharedRing
 from forebay.run.jobs import Parameters, RecordParameters, RetrieveParameters, file_name, parse_parameters
 from forebay.service.process import say
 from forebay.service.record import Recorder
+from forebay.service.remembered import stays_for_a_while
 from forebay.service.tables import detector_config
 from forebay.service.task import Outcome, Standing, Task
 from forebay.store.catalog import File
@@ -123,18 +123,13 @@ def take_over(task: Task, asked: RecordParameters | RetrieveParameters, path: Pa
 
 
 def _is_remembered(config: Config, asked: RecordParameters | RetrieveParameters) -> bool:
-    """Whether pulses were asked for by name, and none of them has left the ring."""
+    """Whether pulses were asked for by name, and none of them is gone."""
     if asked.pulses is None:
         return False
     try:
-        ring = SharedRing.attach(asked.sources[0], config.runtime_dir)
+        return stays_for_a_while(config, asked.sources[0], PulseRange.parse(asked.pulses))
     except RingError:
         return False
-    try:
-        span = ring.span
-        return span is None or PulseRange.parse(asked.pulses).first >= span.first
-    finally:
-        ring.close()
 
 
 def _judge(task: Task, manifest: Manifest) -> tuple[str, bool]:

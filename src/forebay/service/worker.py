@@ -138,8 +138,8 @@ class Worker:
         )
         if is_ours:
             ended = self._catalog.job(job.id)
-            tell(self._bus, ended)
             settle_run(self._bus, self._catalog, ended)
+            tell(self._bus, ended)
         seconds = time.monotonic() - began
         say("ended", job=job.id, state=state, reason=outcome.reason, seconds=seconds, counted=is_ours)
 
