@@ -21,6 +21,8 @@ pytestmark = [pytest.mark.system, pytest.mark.timeout(600)]
 LAYOUT = eiger(8)
 N_MODULES = 2
 N_PULSES = 10_000
+NEAR_A_LEAP = 16
+LATE_AT_LEAPS = 3
 EVERY_FAULT = (
     "loss=0.002 lost_frame=0.002 short=0.0005 long=0.0005 empty=0.0005 wrong_number=0.0005 "
     "wrong_pulse=0.0005 late=0.0005 late_pulses=150 duplicate=0.002 reorder=0.01 "
@@ -87,7 +89,10 @@ def check_pixels(data: h5py.Dataset, pulse_ids: list[int], lost_of) -> None:
 
 
 def record_without_drops(tmp_path, tmp_path_factory, free_udp_port, faults: str, rates, **request):
-    """Record at the first of these rates at which the kernel of this machine drops nothing by itself."""
+    """Record at the first of these rates that this machine bears.
+
+    It bears it if its kernel drops nothing by itself and no thread lags behind by more than the patience.
+    """
     for attempt, rate_hz in enumerate(rates):
         port = free_udp_port(N_MODULES)
         options = make_options(port, faults, rate_hz)
@@ -96,7 +101,8 @@ def record_without_drops(tmp_path, tmp_path_factory, free_udp_port, faults: str,
         result = record(directory, tmp_path_factory.mktemp("r"), port, options, **request)
         counters = result[2]
         check_sums(counters)
-        if not sum(counters[f"module {m}"]["kernel_drop"] for m in range(N_MODULES)):
+        drops = sum(counters[f"module {m}"]["kernel_drop"] for m in range(N_MODULES))
+        if not drops and counters["builder"]["late"] <= N_MODULES * LATE_AT_LEAPS:
             return options, *result
     pytest.fail(f"this machine loses packets at {rate_hz} pulses a second: forebay doctor says why")
 
@@ -161,17 +167,17 @@ def test_restarts_and_jumps_of_the_counter_are_followed(tmp_path, tmp_path_facto
         assert set(got) <= set(sent)
         assert set(epochs.tolist()) == {0, 1, 2, 3}
         row_of = {key: row for row, key in enumerate(got)}
-        since_leap = Counter()
-        for beat, row_missing in zip(truth.beats, truth.missing(), strict=True):
-            since_leap[beat.epoch] += 1
+        epoch_of = np.array([beat.epoch for beat in truth.beats])
+        leaps_at = np.flatnonzero(np.diff(epoch_of)) + 1
+        for i, (beat, row_missing) in enumerate(zip(truth.beats, truth.missing(), strict=True)):
             row = row_of.get((beat.epoch, beat.pulse_id))
             if (row_missing == LAYOUT.packets_per_frame).all():
                 assert row is None
-            elif beat.epoch and since_leap[beat.epoch] <= 8:
-                continue  # some of the first frames after a leap may be lost or cut
+            elif np.min(np.abs(leaps_at - i)) <= NEAR_A_LEAP:
+                continue  # the ports do not see a leap at the same moment: frames around it may be cut
             else:
                 assert row is not None, (beat.epoch, beat.pulse_id)
-                np.testing.assert_array_equal(missing[row], row_missing)
+                np.testing.assert_array_equal(missing[row], row_missing, err_msg=f"{beat}, the {i}th")
         data = found["data"]
 
         def lost_of(row: int, pulse_id: int, module: int) -> np.ndarray:
