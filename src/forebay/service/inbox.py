@@ -28,7 +28,7 @@ class Inbox:
         """Yield what has come: the pid, as the kernel knows it, and what that process said."""
         while True:
             try:
-                message, ancillary, _, _ = self._socket.recvmsg(4096, socket.CMSG_SPACE(12))
+                message, ancillary, _, _ = self._socket.recvmsg(2**16, socket.CMSG_SPACE(12))
             except BlockingIOError:
                 return
             lines = message.decode(errors="replace").splitlines()
