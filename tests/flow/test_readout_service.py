@@ -105,6 +105,19 @@ def test_every_readout_sent_is_in_the_file_whole_and_once(tmp_path):
         assert np.isnan(readouts["data"][:, 31]).all()
 
 
+def test_what_waits_in_the_socket_at_a_stop_is_taken(tmp_path):
+    file = ReadoutFile(tmp_path / "a.h5", ReadoutRecording())
+    assembler = ReadoutAssembler(INPUT, [file])
+    for _ in range(10):  # more of these than one batch takes
+        send(assembler, 1, faults=CameraFaults(short=1.0))
+    send(assembler, 20)
+    stop = threading.Event()
+    stop.set()
+    assembler.run(stop)
+    assert file.counters["written"] == 200
+    assert assembler.status()["receiver"]["malformed"] == 320
+
+
 def test_pausing_withholds_and_counts(tmp_path):
     file = ReadoutFile(tmp_path / "a.h5", ReadoutRecording())
     assembler = ReadoutAssembler(INPUT, [file])

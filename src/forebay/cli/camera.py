@@ -118,6 +118,22 @@ def receive(
         raise assembler.failed[0]
 
 
+@camera_app.command("convert")
+def convert(
+    source: Annotated[Path, typer.Argument(metavar="FILE", help="Of readouts, of any version.")],
+    final: Annotated[Path, typer.Argument(metavar="NEW", help="The new file; nothing may be there.")],
+    generation: Annotated[str, typer.Option(help="Whose table: A or B.")] = "A",
+    compression: Annotated[str, typer.Option(help="zlib, bzip2 or none.")] = "zlib",
+) -> None:
+    """Write a file of readouts anew, in the table of another version or with another compression."""
+    from forebay.store.readout_convert import convert_readouts
+    from forebay.store.readout_layout import ReadoutRecording
+
+    chosen: Any = {"generation": generation, "compression": compression}
+    manifest = convert_readouts(source, final, ReadoutRecording(**chosen))
+    print(f"{final}: {manifest.counters.end.recorder['written']} readouts")
+
+
 @camera_app.command("view")
 def view(
     ip: IpArgument = "127.0.0.101",

@@ -117,7 +117,9 @@ class ReadoutAssembler:
                 self._try(sink.close)
             self._sinks = []
 
-    def _step(self, timeout: float) -> int:
+    def _step(self, timeout: float) -> bool:
+        """Take what came; return whether anything did, whole or not."""
+        n = self._receiver.counters["datagrams"]
         modules, blocks = self._receiver.read(timeout, self._camera.gather_s)
         now_ns = time.monotonic_ns()
         with self._lock:
@@ -126,7 +128,7 @@ class ReadoutAssembler:
             else:
                 readouts = self._builder.tick(now_ns)
         self._hand_on(readouts)
-        return len(blocks)
+        return self._receiver.counters["datagrams"] > n
 
     def _hand_on(self, readouts: NDArray[np.void]) -> None:
         if not len(readouts):

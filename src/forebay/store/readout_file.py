@@ -14,7 +14,7 @@ from forebay.event import Event
 from forebay.store import manifest as m
 from forebay.store import readout_layout as layout
 from forebay.store.part import create, put_in_place, unclosed
-from forebay.store.paths import explain, is_disk_full, part_of
+from forebay.store.paths import explain, is_disk_full, journal_of, part_of
 from forebay.store.readout_journal import ReadoutJournal
 from forebay.store.readout_layout import ReadoutManifest, ReadoutRecording
 from forebay.store.readout_tree import ReadoutTree
@@ -166,6 +166,15 @@ class ReadoutFile:
             raise unclosed(part_of(self.path), f"{self.n} readouts", error) from error
         finally:
             self._let_go()
+
+    def discard(self) -> None:
+        """Leave nothing of a file that is not closed yet."""
+        if not self._is_closed:
+            self._is_closed = True
+            self._let_go()
+            part = part_of(self.path)
+            part.unlink()
+            journal_of(part).unlink()
 
     def _let_go(self) -> None:
         try:
