@@ -23,7 +23,8 @@ from forebay.ring.disk_reader import RecordReader
 from forebay.ring.disk_writer import RecordWriter
 from forebay.ring.images import compressed, encode
 from forebay.ring.segment import Part
-from forebay.service.follow import follow
+from forebay.service.counted import counted
+from forebay.service.follow import RingFollower, follow
 from forebay.service.process import notify, say
 from forebay.service.tables import detector_config
 from forebay.wire.compress import bound
@@ -153,21 +154,27 @@ def buffer(config: Config, name: str, stop: threading.Event) -> None:
         try:
             notify("READY=1")
             say("buffering", directory=asked.directory, max_bytes=asked.max_bytes)
-            reported, n_lost = time.monotonic(), 0
-            while True:
-                is_last = stop.is_set()
-                events = source.read(0 if is_last else READ_S)
-                sink.write(events)
-                if source.n_behind == 0:
-                    sink.flush()
-                if is_last and not events:
-                    break
-                lost = source.n_lost + sink.overwritten
-                if time.monotonic() - reported >= REPORT_S or (lost > n_lost and not n_lost):
-                    reported, n_lost = time.monotonic(), lost
-                    say("buffering", logging.WARNING if lost else logging.INFO, lost=lost, **sink.counters)
+            with counted(lambda: {**sink.counters, "lost": source.n_lost}):
+                _fill(sink, source, stop)
         finally:
             sink.close()
             say("buffered", lost=source.n_lost, **sink.counters)
     finally:
         source.close()
+
+
+def _fill(sink: ImageBuffer, source: RingFollower, stop: threading.Event) -> None:
+    """Move images until `stop`, then those that are still there."""
+    reported, n_lost = time.monotonic(), 0
+    while True:
+        is_last = stop.is_set()
+        events = source.read(0 if is_last else READ_S)
+        sink.write(events)
+        if source.n_behind == 0:
+            sink.flush()
+        if is_last and not events:
+            return
+        lost = source.n_lost + sink.overwritten
+        if time.monotonic() - reported >= REPORT_S or (lost > n_lost and not n_lost):
+            reported, n_lost = time.monotonic(), lost
+            say("buffering", logging.WARNING if lost else logging.INFO, lost=lost, **sink.counters)
