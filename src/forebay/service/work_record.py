@@ -11,7 +11,6 @@ import msgspec
 
 from forebay.config import Config
 from forebay.errors import RingError, StoreError
-from forebay.job import Job
 from forebay.pulse import PulseRange
 from forebay.run.jobs import Parameters, RecordParameters, RetrieveParameters, file_name, parse_parameters
 from forebay.service.process import say
@@ -54,9 +53,9 @@ def record(task: Task) -> Outcome:
     except StoreError as error:
         if not path.exists():
             raise
-        return outcome(task.job, path, manifest_of(path), str(error), failed=True)
+        return outcome(task, path, manifest_of(path), str(error), failed=True)
     reason, failed = _judge(task, manifest)
-    return outcome(task.job, path, manifest, reason, failed=failed)
+    return outcome(task, path, manifest, reason, failed=failed)
 
 
 def as_recording(parameters: Parameters) -> RecordParameters | RetrieveParameters:
@@ -107,7 +106,7 @@ def take_over(task: Task, asked: RecordParameters | RetrieveParameters, path: Pa
         if found.requested.job != task.job.id:
             return None  # somebody else's: the recorder says so
         reason, failed = _judge(task, found)
-        return outcome(task.job, path, found, reason, failed=failed)
+        return outcome(task, path, found, reason, failed=failed)
     left = part_left(path)
     if left is None or left[0] != task.job.id:
         return None
@@ -119,7 +118,7 @@ def take_over(task: Task, asked: RecordParameters | RetrieveParameters, path: Pa
     found = manifest_of(path)
     got = sum(source.got for source in found.sources.values())
     reason = f"Its worker died; the {got} images that were written are kept in {path}."
-    return outcome(task.job, path, found, reason, failed=True)
+    return outcome(task, path, found, reason, failed=True)
 
 
 def _is_remembered(config: Config, asked: RecordParameters | RetrieveParameters) -> bool:
@@ -147,7 +146,7 @@ def _judge(task: Task, manifest: Manifest) -> tuple[str, bool]:
     return manifest.reason, is_short or manifest.reason.startswith(("disk full", "failed"))
 
 
-def outcome(job: Job, path: Path, manifest: Manifest, reason: str, *, failed: bool) -> Outcome:
+def outcome(task: Task, path: Path, manifest: Manifest, reason: str, *, failed: bool) -> Outcome:
     """Return what came of a recording: file, size, account of each source, counters."""
     sources: dict[str, Any] = {}
     for name, account in manifest.sources.items():
@@ -165,6 +164,9 @@ def outcome(job: Job, path: Path, manifest: Manifest, reason: str, *, failed: bo
         "sources": sources,
         "counters": msgspec.to_builtins(manifest.counters.difference),
     }
+    n_got = sum(source.got for source in manifest.sources.values())
+    task.follow(lambda: Standing(n_got, task.job.n_asked))
+    job = task.job
     first, last = ends_of(path) or (None, None)
     file = File(
         path=str(path),
@@ -177,7 +179,7 @@ def outcome(job: Job, path: Path, manifest: Manifest, reason: str, *, failed: bo
         first_pulse=first,
         last_pulse=last,
         n_expected=sum(source.expected for source in manifest.sources.values()),
-        n_got=sum(source.got for source in manifest.sources.values()),
+        n_got=n_got,
         n_missing=sum(source.missing.n for source in manifest.sources.values()),
         created_ns=time.time_ns(),
     )
