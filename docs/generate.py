@@ -11,7 +11,8 @@ from typing import Any
 
 import states
 
-from forebay.api.rest import Rest, rest_app
+from forebay.api.rest import rest_app
+from forebay.api.route import Rest
 from forebay.config import Config
 
 SOURCE = Path(__file__).parent.parent / "src" / "forebay"
@@ -96,7 +97,7 @@ def commands() -> str:
 
 def rest_routes() -> str:
     """Return the routes of the REST interface by subject, and the models that they take and give."""
-    document = rest_app(Rest(Config(), None, None, str)).openapi()  # nothing is asked of anybody
+    document = rest_app(Rest(Config(), None, None, str, str)).openapi()  # nothing is asked of anybody
     subjects: dict[str, list[str]] = {}
     for path, methods in document["paths"].items():
         for method, route in methods.items():

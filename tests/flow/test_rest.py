@@ -8,10 +8,12 @@ from tests.operator_stand_in import StandInOperator
 
 from forebay import errors
 from forebay.api.answers import status_of
+from forebay.api.dashboard import Picture
 from forebay.api.feed import Feed
 from forebay.api.glance import Glance
 from forebay.api.guard import Guard, check_bind
-from forebay.api.rest import Rest, rest_app
+from forebay.api.rest import rest_app
+from forebay.api.route import Rest
 from forebay.api.tokens import TokenFile
 from forebay.config import ApiConfig, parse
 from forebay.errors import BusError, ConfigError, NoWorkerError, OverwrittenError
@@ -40,7 +42,7 @@ def serve(operator, tokens, monkeypatch):
     def make(api=None, token="", base_url="http://127.0.0.1", **config):
         feed = Feed(operator, most=3, heartbeat_s=0.05)
         feeds.append(feed)
-        rest = Rest(parse(config, "test"), operator, feed, lambda: "forebay_up 1\n")
+        rest = Rest(parse(config, "test"), operator, feed, lambda: "forebay_up 1\n", picture)
         guarded = Guard(rest_app(rest), api or ApiConfig(), tokens)
         headers = {"Authorization": f"Bearer {token}"} if token else {}
         return TestClient(guarded, base_url=base_url, headers=headers, raise_server_exceptions=False)
@@ -48,6 +50,12 @@ def serve(operator, tokens, monkeypatch):
     yield make
     for feed in feeds:
         feed.close()
+
+
+def picture(detector):
+    if detector != "jf":
+        raise ConfigError(f"There is no detector {detector}.")
+    return Picture(17, (2, 3), 0.0, 1234.5678, bytes(range(6)))
 
 
 def refusal(response, status):
@@ -251,7 +259,15 @@ def test_health_needs_no_token(serve, tokens):
     assert serve().get("/openapi.json").status_code == 200
 
 
-READ = [("GET", "/jobs"), ("GET", "/status"), ("GET", "/files"), ("GET", "/metrics"), ("GET", "/proposals")]
+READ = [
+    ("GET", "/live"),
+    ("GET", "/live/jf"),
+    ("GET", "/jobs"),
+    ("GET", "/status"),
+    ("GET", "/files"),
+    ("GET", "/metrics"),
+    ("GET", "/proposals"),
+]
 OPERATE = [
     ("POST", "/jobs"),
     ("POST", "/plan"),
@@ -293,7 +309,7 @@ def test_every_route_is_of_some_scope(serve):
     known |= {("GET", "/proposals/p1/run"), ("GET", "/proposals/p1/runs")}
     document = serve().get("/openapi.json").json()
     ways = {
-        (method.upper(), path.format(job_id="a", proposal="p1"))
+        (method.upper(), path.format(job_id="a", proposal="p1", detector="jf"))
         for path, methods in document["paths"].items()
         for method in methods
     }
@@ -311,6 +327,8 @@ def test_a_token_for_one_proposal(serve, operator, tokens):
     for method, path in (("GET", ""), ("GET", "/wait"), ("POST", "/cancel"), ("POST", "/finish")):
         assert "no job of-p2" in refusal(client.request(method, f"/jobs/of-p2{path}"), 404)
     refusal(client.get("/watch?job=of-p2"), 404)
+    refusal(client.get("/live/jf"), 403)
+    assert client.get("/live").json() == []
     refusal(client.post("/proposals/p2/run/abort"), 403)
     assert [job["id"] for job in client.get("/jobs").json()] == ["of-p1"]
     assert [job["id"] for job in client.get("/status").json()["jobs"]] == ["of-p1"]
@@ -420,6 +438,41 @@ def test_a_large_body(serve, operator):
     refusal(client.post("/jobs", json=RECORD, headers={"content-length": "-1"}), 413)
     assert operator.jobs() == []
     assert client.post("/jobs", json=RECORD).status_code == 201
+
+
+# --- the page
+
+
+def test_the_page_needs_no_token_and_runs_nothing_of_others(serve, tokens):
+    tokens.add("ann", "read")
+    client = serve()
+    for path, kind in (
+        ("/", "text/html"),
+        ("/dashboard.js", "text/javascript"),
+        ("/dashboard.css", "text/css"),
+    ):
+        response = client.get(path)
+        assert response.status_code == 200
+        assert response.headers["content-type"].startswith(kind)
+        assert "script-src 'self'" in response.headers["content-security-policy"]
+        assert "http://" not in response.text
+        assert "https://" not in response.text
+    assert "innerHTML" not in client.get("/dashboard.js").text
+    refusal(client.get("/live/jf"), 401)
+
+
+def test_live_images(serve):
+    live = {"live": {"endpoint": "tcp://127.0.0.1:9400"}}
+    client = serve(
+        detectors={"jf": {"type": "jungfrau", **live}, "x": {"type": "eiger", "start_udp_port": 1}}
+    )
+    assert client.get("/live").json() == ["jf"]
+    response = client.get("/live/jf")
+    assert response.content == bytes(range(6))
+    assert response.headers["x-forebay-shape"] == "2,3"
+    assert response.headers["x-forebay-pulse"] == "17"
+    assert response.headers["x-forebay-range"] == "0,1234.57"
+    assert "no detector" in refusal(client.get("/live/nobody"), 400)
 
 
 # --- the document

@@ -18,7 +18,8 @@ from forebay.api import guard as guard_module
 from forebay.api.client import Client
 from forebay.api.feed import Feed
 from forebay.api.guard import Guard
-from forebay.api.rest import Rest, rest_app
+from forebay.api.rest import rest_app
+from forebay.api.route import Rest
 from forebay.api.server import Server, open_port
 from forebay.api.tokens import TokenFile
 from forebay.config import ApiConfig, parse
@@ -50,7 +51,7 @@ class Gateway:
         port = open_port("127.0.0.1", self.port)
         self.port = port.getsockname()[1]
         self.feed = Feed(self.operator, self.api.max_watchers, heartbeat_s=0.05)
-        rest = Rest(parse({}, "test"), self.operator, self.feed, lambda: "forebay_up 1\n")
+        rest = Rest(parse({}, "test"), self.operator, self.feed, lambda: "forebay_up 1\n", None)
         self.server = Server(Guard(rest_app(rest), self.api, self.tokens), port, self.api)
         self.server.start()
 

@@ -10,9 +10,11 @@ from tests.operator_stand_in import StandInOperator
 
 from forebay.api.feed import Feed
 from forebay.api.guard import Guard
-from forebay.api.rest import Rest, rest_app
+from forebay.api.rest import rest_app
+from forebay.api.route import Rest
 from forebay.api.tokens import TokenFile
 from forebay.config import ApiConfig, parse
+from forebay.errors import ConfigError
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # of libraries below it
@@ -28,6 +30,10 @@ EXAMPLES = int(os.environ.get("FOREBAY_SCHEMA_EXAMPLES", "10"))
 """Requests made up for each route."""
 
 
+def no_picture(detector):
+    raise ConfigError(f"There is no detector {detector}.")
+
+
 @pytest.fixture(scope="module")
 def ask(tmp_path_factory):
     """Lend the ways of an application and a function that asks it."""
@@ -37,7 +43,9 @@ def ask(tmp_path_factory):
     tokens = TokenFile(tmp_path_factory.mktemp("state"))
     headers = {"Authorization": f"Bearer {tokens.add('ann', 'admin')}", "Host": "localhost"}
     feed = Feed(operator, most=3, heartbeat_s=0.05)
-    app = Guard(rest_app(Rest(parse({}, "test"), operator, feed, lambda: "")), ApiConfig(), tokens)
+    app = Guard(
+        rest_app(Rest(parse({}, "test"), operator, feed, lambda: "", no_picture)), ApiConfig(), tokens
+    )
     schema = schemathesis.openapi.from_asgi("/openapi.json", app, headers=headers)
     yield schema, headers
     feed.close()
@@ -52,6 +60,8 @@ WAYS = [
     "/jobs/{job_id}",
     "/jobs/{job_id}/cancel",
     "/jobs/{job_id}/finish",
+    "/live",
+    "/live/{detector}",
     "/metrics",
     "/plan",
     "/proposals",

@@ -2,101 +2,40 @@
 
 from __future__ import annotations
 
-import logging
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from importlib.metadata import version
-from typing import Annotated, Any
+from typing import Annotated
 
-import msgspec
-from fastapi import Body, Depends, FastAPI, Header, Path, Query, Request
-from fastapi.openapi.models import Example
-from fastapi.responses import PlainTextResponse, Response, StreamingResponse
+from fastapi import Depends, FastAPI, Header, Query
+from fastapi.responses import Response, StreamingResponse
 from fastapi.security import HTTPBearer
-from pydantic import Field
 from starlette.concurrency import run_in_threadpool
 
 from forebay.api.answers import answer, catch_errors
-from forebay.api.feed import Feed
-from forebay.api.glance import Glance
-from forebay.api.models import EXAMPLES, Health, JobRequest, Patience, Prepare, Refusal, mirror, mirrors
-from forebay.api.tokens import Scope, Token, demand_proposal, demand_scope
-from forebay.config import Config
-from forebay.errors import UnknownError
+from forebay.api.dashboard import add_page
+from forebay.api.models import Patience, Prepare, mirror, mirrors
+from forebay.api.rest_data import add_data
+from forebay.api.route import (
+    REFUSALS,
+    WAIT_S,
+    JobId,
+    JobQuery,
+    Limit,
+    Number,
+    OfProposal,
+    Operating,
+    ProposalQuery,
+    Reader,
+    Rest,
+    Wanted,
+    audit,
+    of_all,
+    visible,
+)
+from forebay.api.tokens import demand_proposal
 from forebay.job import Job, State
-from forebay.run.intake import DEFAULT_PROPOSAL
-from forebay.run.operator import Operator
-from forebay.run.values import Plan, RunStatus, Status, Update
-from forebay.store.catalog.values import File, Proposal, Run
-
-LOG = logging.getLogger("forebay")
-
-WAIT_S = 30.0
-"""Longest wait for the end of a job in one request."""
-
-_NAME = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$"
-JobId = Annotated[str, Path(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,128}$", description="Id of the job.")]
-JobQuery = Annotated[
-    str | None, Query(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,128}$", description="Only of this job.")
-]
-OfProposal = Annotated[str, Path(pattern=_NAME, description="Name of the proposal.", examples=["default"])]
-ProposalQuery = Annotated[str | None, Query(pattern=_NAME, description="Only of this proposal.")]
-Wanted = Annotated[
-    JobRequest,
-    Body(
-        openapi_examples={
-            kind: Example(value={"kind": kind, "parameters": value}) for kind, value in EXAMPLES.items()
-        }
-    ),
-]
-Number = Annotated[int, Field(ge=1, le=2**31 - 1)]
-Limit = Annotated[int, Query(ge=1, le=1000, description="Most to return, the newest first.")]
-
-REFUSALS: dict[int | str, dict[str, Any]] = {
-    400: {"model": Refusal, "description": "It cannot be carried out as it stands."},
-    401: {"model": Refusal, "description": "No token, or not a good one."},
-    403: {"model": Refusal, "description": "The token does not allow it, or a web page asked."},
-    404: {"model": Refusal, "description": "There is no such thing."},
-    408: {"model": Refusal, "description": "The body did not come in time."},
-    409: {"model": Refusal, "description": "Not now: the state of a run, a job or a file does not allow it."},
-    410: {"model": Refusal, "description": "It has left the buffers."},
-    413: {"model": Refusal, "description": "The body is too large."},
-    422: {"model": Refusal, "description": "The request is not of the form that is documented."},
-    503: {"model": Refusal, "description": "Who would carry it out cannot be reached."},
-}
-
-
-@dataclass(frozen=True, slots=True)
-class Rest:
-    """What the interface is about.
-
-    Attributes
-    ----------
-    metrics:
-        Returns the counters of every service in Prometheus' text format.
-    """
-
-    config: Config
-    operator: Operator
-    feed: Feed
-    metrics: Callable[[], str]
-
-
-def _with_scope(scope: Scope) -> Any:
-    """Return the dependency of a route that needs `scope`; it is asked before the body is looked at."""
-
-    async def caller(request: Request) -> Token:
-        token: Token = request.state.token
-        demand_scope(token, scope, f"{request.method} {request.url.path}")
-        return token
-
-    return Depends(caller)
-
-
-Reader = Annotated[Token, _with_scope("read")]
-Operating = Annotated[Token, _with_scope("operate")]
-Admin = Annotated[Token, _with_scope("admin")]
+from forebay.run.values import Plan, RunStatus, Update
+from forebay.store.catalog.values import Run
 
 
 def rest_app(rest: Rest) -> FastAPI:
@@ -115,29 +54,9 @@ def rest_app(rest: Rest) -> FastAPI:
     _jobs(app, rest)
     _waiting(app, rest)
     _runs(app, rest)
-    _lists(app, rest)
-    _service(app, rest)
+    add_data(app, rest)
+    add_page(app)
     return app
-
-
-def _audit(token: Token, what: str, **fields: object) -> None:
-    """Log who asked for something that changes something."""
-    LOG.info(what, extra={"fields": {"token": token.name, **fields}})
-
-
-def _visible(token: Token, job: Job) -> Job:
-    """Return a job that a token may see; for others it is not there."""
-    if not token.allows_proposal(job.proposal):
-        raise UnknownError(f"There is no job {job.id}.", "GET /jobs lists the newest.")
-    return job
-
-
-def _of_all(token: Token, proposal: str | None, fetch: Callable[[str | None], Sequence[Any]]) -> list[Any]:
-    """Return what there is of a proposal or, where none is named, of all that the token is for."""
-    if proposal is not None or not token.proposals:
-        demand_proposal(token, proposal)
-        return list(fetch(proposal))
-    return [one for name in token.proposals for one in fetch(name)]
 
 
 def _jobs(app: FastAPI, rest: Rest) -> None:
@@ -155,8 +74,8 @@ def _jobs(app: FastAPI, rest: Rest) -> None:
             run=wanted.run,
             deadline_s=wanted.deadline_s,
         )
-        _audit(caller, "requested", kind=wanted.kind, jobs=",".join(job.id for job in jobs))
-        return answer([_visible(caller, job) for job in jobs], 201)
+        audit(caller, "requested", kind=wanted.kind, jobs=",".join(job.id for job in jobs))
+        return answer([visible(caller, job) for job in jobs], 201)
 
     @app.post("/plan", tags=["jobs"], response_model=mirrors(Plan))
     def plan(caller: Operating, wanted: Wanted) -> Response:
@@ -173,28 +92,26 @@ def _jobs(app: FastAPI, rest: Rest) -> None:
         limit: Limit = 100,
     ) -> Response:
         """Return jobs, newest first."""
-        found = _of_all(
-            caller, proposal, lambda name: operator.jobs(states=state, proposal=name, limit=limit)
-        )
+        found = of_all(caller, proposal, lambda name: operator.jobs(states=state, proposal=name, limit=limit))
         return answer(sorted(found, key=lambda job: -job.created_ns)[:limit])
 
     @app.get("/jobs/{job_id}", tags=["jobs"], response_model=mirror(Job))
     def job(caller: Reader, job_id: JobId) -> Response:
         """Return a job as it stands."""
-        return answer(_visible(caller, operator.job(job_id)))
+        return answer(visible(caller, operator.job(job_id)))
 
     @app.post("/jobs/{job_id}/cancel", tags=["jobs"], response_model=mirror(Job))
     def cancel(caller: Operating, job_id: JobId) -> Response:
         """End a job as cancelled; what was recorded until then is kept."""
-        _visible(caller, operator.job(job_id))
-        _audit(caller, "cancelled", job=job_id)
+        visible(caller, operator.job(job_id))
+        audit(caller, "cancelled", job=job_id)
         return answer(operator.cancel(job_id))
 
     @app.post("/jobs/{job_id}/finish", tags=["jobs"], response_model=mirror(Job))
     def finish(caller: Operating, job_id: JobId) -> Response:
         """End a recording now as finished: what was asked for is what came until now."""
-        _visible(caller, operator.job(job_id))
-        _audit(caller, "told to finish", job=job_id)
+        visible(caller, operator.job(job_id))
+        audit(caller, "told to finish", job=job_id)
         return answer(operator.finish(job_id))
 
 
@@ -211,7 +128,7 @@ def _waiting(app: FastAPI, rest: Rest) -> None:
         end = time.monotonic() + timeout
         while True:
             watcher = feed.join(caller, job_id)
-            found = _visible(caller, await run_in_threadpool(operator.job, job_id))
+            found = visible(caller, await run_in_threadpool(operator.job, job_id))
             left = end - time.monotonic()
             if found.has_ended or left <= 0:
                 return answer(found)
@@ -234,7 +151,7 @@ def _waiting(app: FastAPI, rest: Rest) -> None:
         watcher = feed.join(caller, job, last_event_id)
         first = None
         if job is not None:
-            first = update_of(_visible(caller, await run_in_threadpool(operator.job, job)))
+            first = update_of(visible(caller, await run_in_threadpool(operator.job, job)))
         return StreamingResponse(
             feed.events(watcher, first),
             media_type="text/event-stream",
@@ -267,7 +184,7 @@ def _runs(app: FastAPI, rest: Rest) -> None:
     def prepare(caller: Operating, proposal: OfProposal, wanted: Prepare) -> Response:
         """Draw a run number and make everything ready; answers when every service has confirmed."""
         demand_proposal(caller, proposal)
-        _audit(caller, "prepares a run", proposal=proposal)
+        audit(caller, "prepares a run", proposal=proposal)
         return answer(
             operator.prepare(
                 wanted.sources,
@@ -281,7 +198,7 @@ def _runs(app: FastAPI, rest: Rest) -> None:
     def command(name: str, says: str) -> None:
         def run_command(caller: Operating, proposal: OfProposal, wanted: Patience | None = None) -> Response:
             demand_proposal(caller, proposal)
-            _audit(caller, f"run: {name}", proposal=proposal)
+            audit(caller, f"run: {name}", proposal=proposal)
             patience = {} if wanted is None or wanted.timeout is None else {"timeout": wanted.timeout}
             return answer(getattr(operator, name)(proposal=proposal, **patience))
 
@@ -304,75 +221,3 @@ def _runs(app: FastAPI, rest: Rest) -> None:
         """Return runs, newest first."""
         demand_proposal(caller, proposal)
         return answer(operator.runs(proposal, limit=limit, before=before))
-
-
-def _lists(app: FastAPI, rest: Rest) -> None:
-    operator = rest.operator
-
-    @app.get("/files", tags=["data"], response_model=mirrors(File))
-    def files(
-        caller: Reader,
-        proposal: ProposalQuery = None,
-        run: Annotated[Number | None, Query(description="Only of this run.")] = None,
-        job: JobQuery = None,
-        limit: Limit = 100,
-    ) -> Response:
-        """Return the files that are booked, newest first."""
-        found = _of_all(caller, proposal, lambda name: operator.files(name, run=run, job_id=job, limit=limit))
-        return answer(sorted(found, key=lambda file: -file.created_ns)[:limit])
-
-    @app.get("/proposals", tags=["data"], response_model=mirrors(Proposal))
-    def proposals(caller: Reader) -> Response:
-        """Return every proposal, by name."""
-        return answer([one for one in operator.proposals() if caller.allows_proposal(one.name)])
-
-    @app.get("/routines", dependencies=[_with_scope("read")], tags=["data"], response_model=dict[str, str])
-    def routines() -> Response:
-        """Return the routines that can be run, and what each does."""
-        return answer(operator.routines())
-
-    glance = Glance(operator)
-
-    @app.get("/status", tags=["data"], response_model=mirror(Status))
-    async def status(caller: Reader, proposal: ProposalQuery = None) -> Response:
-        """Return services, a proposal's run, and the jobs that wait or run, as of this quarter second."""
-        if proposal is None:
-            proposal = caller.proposals[0] if caller.proposals else DEFAULT_PROPOSAL
-        demand_proposal(caller, proposal)
-        found = glance.recent(proposal)
-        if found is None:
-            found = await run_in_threadpool(glance.look, proposal)
-        if caller.proposals:
-            jobs = [job for job in found.jobs if caller.allows_proposal(job.proposal)]
-            return answer(msgspec.structs.replace(found, jobs=jobs))
-        return answer(found)
-
-
-def _service(app: FastAPI, rest: Rest) -> None:
-    number = version("forebay")
-
-    @app.get("/health", tags=["service"], response_model=Health)
-    async def health() -> Response:
-        """Say that the gateway lives."""
-        return answer({"state": "alive", "version": number})
-
-    @app.get("/ready", tags=["service"], response_model=Health)
-    def ready() -> Response:
-        """Say that bus and catalogue answer; 503 if not."""
-        rest.operator.jobs(limit=1)
-        rest.feed.check()
-        return answer({"state": "ready", "version": number})
-
-    @app.get(
-        "/metrics", dependencies=[_with_scope("read")], tags=["service"], response_class=PlainTextResponse
-    )
-    def metrics() -> Response:
-        """Return every counter of every service, in Prometheus' text format."""
-        return PlainTextResponse(rest.metrics(), media_type="text/plain; version=0.0.4; charset=utf-8")
-
-    @app.get(
-        "/configuration", dependencies=[_with_scope("admin")], tags=["service"], response_model=dict[str, Any]
-    )
-    def configuration() -> Response:
-        """Return the configuration of this host; passwords are masked."""
-        return answer(rest.config.model_dump(mode="json"))

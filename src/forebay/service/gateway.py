@@ -37,10 +37,12 @@ def gateway(config: Config, name: str, stop: threading.Event) -> None:
     try:
         from forebay.api.feed import Feed
         from forebay.api.guard import Guard, check_bind, is_loopback
-        from forebay.api.rest import Rest, rest_app
+        from forebay.api.rest import rest_app
+        from forebay.api.route import Rest
         from forebay.api.server import Server, open_port
         from forebay.api.tokens import TokenFile
         from forebay.service.metrics import Metrics
+        from forebay.service.pictures import Pictures
     except ImportError as error:
         raise ConfigError(
             f"The REST interface needs a library that is not installed ({error.name}).",
@@ -64,7 +66,10 @@ def gateway(config: Config, name: str, stop: threading.Event) -> None:
         feed = Feed(operator, api.max_watchers)
         metrics = Metrics(config, operator, feed)
         stack.callback(metrics.close)
-        server = Server(Guard(rest_app(Rest(config, operator, feed, metrics.text)), api, tokens), port, api)
+        pictures = Pictures(config)
+        stack.callback(pictures.close)
+        app = rest_app(Rest(config, operator, feed, metrics.text, pictures.picture))
+        server = Server(Guard(app, api, tokens), port, api)
         stack.callback(server.close)
         stack.callback(feed.close)  # first of all: it ends the answers that would go on for ever
         server.start()
