@@ -99,8 +99,11 @@ def test_messages(vector):
     assert pacman.special_timestamps(message.words[is_special]).tolist() == specials
 
 
-def test_rows_of_a_mixed_message():
-    vector = next(one for one in PACMAN if one["file"] == "data_mixed.bin")
+ROWS_OF = [one for one in PACMAN if one["file"].startswith("data_") and one["parse_msg"][1]]
+
+
+@pytest.mark.parametrize("vector", ROWS_OF, ids=lambda vector: vector["file"])
+def test_rows_of_a_message(vector):
     data = (VECTORS / "pacman" / vector["file"]).read_bytes()
     rows, n_unknown = Batch(data, np.array([len(data)])).rows(3, word.V2)
     assert n_unknown == 0
