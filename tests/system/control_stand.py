@@ -25,9 +25,14 @@ class ControlStand(Stand):
         self.configure(self.settings | settings)
         self.workers: dict[tuple[str, str], Program] = {}
 
+    def serve_hub(self) -> None:
+        """Start a hub, also one that was killed."""
+        self.hub = self.serve("hub")
+        self.hub.waits_to_say("serving")
+
     def serve_detector(self) -> None:
         """Start hub and detector, and a simulator that goes on."""
-        self.serve("hub").waits_to_say("serving")
+        self.serve_hub()
         self.serve("receive").waits_to_say("receiving")
         self.serve("assemble")
         self.simulate("--rate", RATE_HZ)

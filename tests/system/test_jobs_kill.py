@@ -119,6 +119,25 @@ def test_every_request_ends_exactly_once_and_the_books_agree_with_the_disk(stand
         assert not problems, (path, problems)
 
 
+def test_a_hub_that_is_killed_costs_no_image_and_no_request(stand):
+    with stand.operator() as operator:
+        (first,) = operator.request("record", {"sources": [stand.name], "images": 400})
+        wait_until(lambda: operator.job(first.id).n_done > 10, "images")
+        waiting = [
+            operator.request("record", {"sources": [stand.name], "images": 400 if i == 0 else 10})[0]
+            for i in range(4)
+        ]
+        stand.hub.kill()
+        stand.serve_hub()
+        for job in (first, *waiting):
+            ended = operator.wait(job.id, 60)
+            assert ended.state == "finished", ended
+            assert ended.n_done == ended.n_asked
+            assert [change.state in ENDS for change in ended.history].count(True) == 1
+        (after,) = operator.request("record", {"sources": [stand.name], "images": 10})
+        assert operator.wait(after.id, 30).state == "finished"
+
+
 def n_ended(operator):
     counts = operator.status().n_jobs
     return sum(counts.get(state, 0) for state in ENDS)
