@@ -66,6 +66,25 @@ def test_a_module_that_comes_back_is_expected_again():
     assert bench.sets[-10:] == [([i], 32) for i in range(210, 220)]
 
 
+def test_a_lost_datagram_holds_nothing_up_for_long():
+    bench = Bench()
+    for first in range(0, 300, 10):
+        cycle(bench, first, modules=np.delete(ALL, 7) if first == 100 else ALL, wait_s=0.01, step=MS)
+        if first == 190:
+            assert len(bench.out) == 100
+    assert bench.sets == [([i], 31 if 100 <= i < 110 else 32) for i in range(300)]
+    assert bench.now_ns < 6 * SECOND
+
+
+def test_patience_can_be_longer():
+    bench = Bench(patience=10**6)
+    for first in range(0, 300, 10):
+        cycle(bench, first, modules=np.delete(ALL, 7) if first == 100 else ALL, wait_s=0.01, step=MS)
+    assert len(bench.out) == 100
+    bench.tick(4)
+    assert len(bench.out) == 300
+
+
 def test_expected_modules_can_be_named():
     bench = Bench(expected=(3, 4))
     bench.add([3, 4], T0, 0)

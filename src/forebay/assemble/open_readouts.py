@@ -121,14 +121,24 @@ class OpenReadouts:
         tags[rows, modules, 1] = blocks["aux_time_ns"]
         self._there[rows, modules] = True
 
-    def n_complete(self, expected: NDArray[np.bool_]) -> int:
-        """Return how many of the oldest readouts have every expected module."""
-        absent = ~expected
+    def n_done(self, awaited: NDArray[np.bool_], at: _Ints, patience_ns: int) -> int:
+        """Return how many of the oldest readouts need not wait for any module.
+
+        Parameters
+        ----------
+        awaited:
+            (module,) modules that a complete readout has.
+        at:
+            (module,) newest time tag of each module; one that is further than `patience_ns` beyond a readout
+            will not send a block of it any more.
+        """
+        absent = ~awaited
         for start in range(0, len(self._order), _LOOK):
             rows = self._order[start : start + _LOOK]
-            complete = (self._there[rows] | absent).all(axis=1)
-            if not complete.all():
-                return start + int(np.argmin(complete))
+            passed = at - self._times[start : start + _LOOK, None] > patience_ns
+            done = (self._there[rows] | absent | passed).all(axis=1)
+            if not done.all():
+                return start + int(np.argmin(done))
         return len(self._order)
 
     def overdue(self, since_ns: int) -> _Ints:

@@ -53,6 +53,9 @@ class TimedRules:
         Most readouts that wait; the oldest one is given up for another.
     max_jump_ns:
         Largest plausible step of the time tags.
+    patience:
+        A module whose time tags are further than so many readouts beyond one that lacks it is not waited
+        for: its block is lost.
     expected:
         Modules of a complete readout; None for those that were heard within `buffer_ns`.
     """
@@ -61,14 +64,16 @@ class TimedRules:
     buffer_ns: int = 10_000_000_000
     buffer_length: int = 1000
     max_jump_ns: int = 60_000_000_000
+    patience: int = 100
     expected: tuple[int, ...] | None = None
 
 
 class TimedBuilder:
     """Joins blocks by time and releases readouts in the order of their time tags.
 
-    A readout is released when every expected module is there and no older one is open, or when it has
-    waited `buffer_ns`, or when too many are open. The first block of a readout gives it its time tag.
+    A readout is released when every expected module is there, or has gone far beyond it, and no older one
+    is open; or when it has waited `buffer_ns`; or when too many are open. The first block of a readout
+    gives it its time tag.
 
     Refused are blocks of readouts that are gone (late), blocks that came before (duplicate) and blocks
     whose time tags cannot be (implausible). Where the refused blocks show that the clock of the camera
@@ -95,6 +100,7 @@ class TimedBuilder:
             N_MODULES, window=rules.max_jump_ns, near=rules.window_ns, deadline_ns=rules.buffer_ns
         )
         self._suspects = Suspects(N_MODULES)
+        self._at = np.zeros(N_MODULES, np.int64)  # newest time tag of each module, of the last blocks of it
         self._seen = np.zeros((N_MODULES, _REMEMBERED), np.int64)  # time tags, a ring for each module
         self._n_seen = np.zeros(N_MODULES, np.int64)
         self._whole = np.ones(N_MODULES, bool)
@@ -227,11 +233,11 @@ class TimedBuilder:
         self._accepted_ns = now_ns
         heard = np.flatnonzero(n_of_module)
         self._heard_ns[heard] = now_ns
-        newest = np.zeros(N_MODULES, np.int64)
-        np.maximum.at(newest, modules, times)
+        self._at[heard] = 0
+        np.maximum.at(self._at, modules, times)
         senders = self._senders
         for module in heard.tolist():
-            senders.at[module] = int(newest[module])
+            senders.at[module] = int(self._at[module])
             senders.accepted_ns[module] = now_ns
             senders.away[module] = 0
         self._suspects.forget(heard.tolist())
@@ -282,6 +288,7 @@ class TimedBuilder:
         self._last = -1
         self._newest = time_ns
         self._senders.restart()
+        self._at[:] = 0
         self._spacing = Spacing(N_MODULES, self.rules.max_jump_ns)
         self.counters["followed"] += 1
         for _, one in again:
@@ -301,8 +308,9 @@ class TimedBuilder:
         return self._alive
 
     def _release(self, now_ns: int) -> None:
-        expected = self._expected(now_ns)
-        self._give(self._open.n_complete(expected))
+        awaited = self._expected(now_ns)
+        patience_ns = self.rules.patience * self._spacing.median_ns
+        self._give(self._open.n_done(awaited, self._at, patience_ns))
         if (n_many := len(self._open) - self.rules.buffer_length) > 0:
             self.counters["evicted"] += n_many
             self._give(n_many)
@@ -318,7 +326,7 @@ class TimedBuilder:
                 self._newest = self._open.newest(self._last)
             if due:
                 self._give(due[-1] + 1)
-            self._give(self._open.n_complete(expected))
+            self._give(self._open.n_done(awaited, self._at, patience_ns))
 
     def _is_stray(self, i: int) -> bool:
         """Whether an overdue readout is one that the camera has not come to."""
