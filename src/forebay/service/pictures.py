@@ -84,7 +84,9 @@ def small(image: LiveImage) -> Picture:
     step = max(1, -(-max(rows, columns) // MOST_PIXELS))
     rows, columns = rows // step * step, columns // step * step
     blocks = image.data[:rows, :columns].reshape(rows // step, step, columns // step, step)
-    mean = blocks.mean((1, 3), dtype=np.float32)
-    low, high = (float(value) for value in np.percentile(mean, (1, 99.5))) if mean.size else (0.0, 0.0)
-    scaled = np.clip((mean - low) * (255 / max(high - low, 1e-9)), 0, 255).astype(np.uint8)
-    return Picture(image.frame, scaled.shape, low, high, scaled.tobytes())
+    with np.errstate(all="ignore"):  # a stream may hold what it likes: what is no number is shown as 0
+        mean = np.nan_to_num(blocks.mean((1, 3), dtype=np.float64), posinf=0.0, neginf=0.0)
+        low, high = (float(value) for value in np.percentile(mean, (1, 99.5))) if mean.size else (0.0, 0.0)
+        scaled = np.nan_to_num((mean - low) * (255 / max(high - low, 1e-9)))
+    pixels = np.clip(scaled, 0, 255).astype(np.uint8)
+    return Picture(image.frame, pixels.shape, low, high, pixels.tobytes())
