@@ -122,6 +122,18 @@ def test_live_goes_on_where_the_rings_end() -> None:
     assert (source.report.from_past, source.report.from_live, source.reason) == (15, 5, "last pulse")
 
 
+def test_what_came_until_live_was_open_comes_in_order() -> None:
+    memory = ring(range(10))
+
+    def live() -> Source:
+        memory.write([event(p) for p in range(10, 15)])
+        return Script([15, 16])
+
+    source = Retrieval(Stream("s", (memory,), live), PulseRange(5, 16))
+    assert ids(drained(source)) == list(range(5, 17))
+    assert source.report.from_live == 2
+
+
 def test_the_live_stream_is_not_opened_for_the_past() -> None:
     def refuse() -> Source:
         raise AssertionError
