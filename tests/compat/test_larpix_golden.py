@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from forebay.wire import pacman
-from forebay.wire.larpix import block, dataserver, registers, word
+from forebay.wire.larpix import block, dataserver, packets, registers, word
 from forebay.wire.pacman_batch import Batch
 
 pytestmark = pytest.mark.compat
@@ -150,6 +150,7 @@ def test_packet_block():
     data = bytes.fromhex(vectors["packet_block_hex"])
     records = block.decode(data)
     assert block.encode(records) == data
+    assert packets.exports_of_block(records) == vectors["decoded_again"]
     values = block.values_of(records)
     for record, value, said in zip(records, values, vectors["decoded_again"], strict=True):
         if record["kind"] == block.TIMESTAMP:

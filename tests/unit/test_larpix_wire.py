@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from forebay.errors import ConfigError, WireError
 from forebay.event import Event
-from forebay.wire import pacman
+from forebay.wire import envelope, pacman
 from forebay.wire.larpix import block, dataserver, packets, registers, row, word
 from forebay.wire.pacman_batch import Batch, PacmanArrays, messages_of
 
@@ -229,5 +229,9 @@ def test_events_carry_messages():
     assert messages_of(event) is arrays
     plain = messages_of(Event("board", 0, 0, dict(arrays), np.zeros(0, np.uint32)))
     assert (plain.data, plain.io_group, plain.asic_version) == (message, 4, "2b")
+    parts = envelope.encode(event, sequence=0, instance=1, pixels=True)
+    received = messages_of(envelope.decode(parts).event)
+    assert (received.data, received.io_group, received.asic_version) == (message, 4, "2b")
+    assert received.lengths.tolist() == [24]
     with pytest.raises(WireError, match="board"):
         messages_of(Event("board", 0, 0, {}, np.zeros(0, np.uint32)))

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from forebay.wire.larpix import block
 from forebay.wire.larpix.row import PACKET_TYPES, SYNC, TIMESTAMP, Rows
+from forebay.wire.larpix.word import V1, decode, test_counter
 
 _OF_TYPE = {
     0: ("channel_id", "timestamp", "first_packet", "dataword", "trigger_type", "local_fifo", "shared_fifo"),
@@ -78,3 +80,37 @@ class Packet:
 def packets_of(rows: Rows) -> Iterator[Packet]:
     """Yield the packets of rows."""
     return map(Packet, rows)
+
+
+def exports_of_block(records: block.Records) -> list[dict[str, Any]]:
+    """Return the packets of a block of larpix-daq as its monitor shows them: words of version 1, timestamps.
+
+    Texts of ``bits`` have the most significant first; ``adc_counts`` is without its lowest bit, as users of
+    larpix-control know it.
+    """
+    values = block.values_of(records)
+    columns = {name: column.tolist() for name, column in decode(values, V1).items()}
+    counters = test_counter(values).tolist()
+    packets = []
+    for i, (kind, value) in enumerate(zip(records["kind"].tolist(), values.tolist(), strict=True)):
+        if kind == block.TIMESTAMP:
+            said = {"type_str": "timestamp", "type": TIMESTAMP, "timestamp": value, "bits": f"{value:056b}"}
+        else:
+            fields = {name: column[i] for name, column in columns.items()}
+            key = f"{records['io_group'][i]}-{records['io_channel'][i]}-{fields['chip_id']}"
+            said = {"chip_key": key, "bits": f"{value:0{V1.n_bits}b}", **_export_v1(fields, counters[i])}
+        packets.append(said)
+    return packets
+
+
+def _export_v1(fields: dict[str, Any], counter: int) -> dict[str, Any]:
+    kind = fields["packet_type"]
+    said = {"type_str": PACKET_TYPES[kind], "type": kind, "chipid": fields["chip_id"]}
+    said |= {name: fields[name] for name in ("parity", "valid_parity")}
+    if kind == 0:
+        said |= {"channel": fields["channel_id"], "timestamp": fields["timestamp"]}
+        said["adc_counts"] = fields["dataword"] & ~1
+        return said | {name: bool(fields[name]) for name in ("fifo_half", "fifo_full")}
+    if kind == 1:
+        return said | {"counter": counter}
+    return said | {"register": fields["register_address"], "value": fields["register_data"]}
