@@ -174,7 +174,7 @@ def read_as_the_original(path: Path) -> int:
         return n
 
 
-def latency(rate_hz: float, seconds: float, gather_s: float) -> tuple[list[float], float]:
+def latency(rate_hz: float, seconds: float, gather_s: float, spread: bool) -> tuple[list[float], float]:
     """Return how long each cycle takes from its last datagram sent to its readouts released, and the load.
 
     The load is CPU time of the receiving thread over time.
@@ -183,14 +183,15 @@ def latency(rate_hz: float, seconds: float, gather_s: float) -> tuple[list[float
     builder = TimedBuilder(RULES)
     sent: list[int] = []
     stop = threading.Event()
-    options = CameraOptions(port=receiver.port, rate_hz=rate_hz, start_ns=T0)
+    options = CameraOptions(port=receiver.port, rate_hz=rate_hz, start_ns=T0, spread=spread)
 
     def send() -> None:
         with closing(Camera(options)) as camera:
             origin = time.monotonic()
             for cycle in range(int(seconds * rate_hz / 10)):
-                stop.wait(max(0.0, origin + cycle * 10 / rate_hz - time.monotonic()))
-                camera.send()
+                due = origin + cycle * 10 / rate_hz
+                stop.wait(max(0.0, due - time.monotonic()))
+                camera.send(due)
                 sent.append(time.monotonic_ns())
 
     thread = threading.Thread(target=send)
@@ -267,13 +268,16 @@ def main() -> None:
             ratios = [a / b for a, b in zip(rates[name], rates[beside], strict=True)]
             spread = f"({min(ratios):.1f} .. {max(ratios):.1f})"
             print(f"  {name} : {beside} = {statistics.median(ratios):.1f} {spread}")
-    for rate, gather_s in ((144, 0.0005), (1000, 0.0005), (1000, 0.0)):
-        seconds, load = latency(rate, 2 if options.quick else 10, gather_s)
+    for rate, gather_s, spread in ((144, 5e-4, 0), (1000, 5e-4, 0), (1000, 5e-4, 1), (1000, 0.0, 1)):
+        seconds, load = latency(rate, 2 if options.quick else 10, gather_s, bool(spread))
         found = sorted(1000 * one for one in seconds)
+        how = (
+            f"{rate} Hz, {'spread evenly' if spread else 'back to back'}, gathering {1000 * gather_s:.1f} ms"
+        )
         print(
-            f"  {rate} Hz, gathering {1000 * gather_s:.1f} ms: last datagram to release "
-            f"p50 {statistics.median(found):.2f} ms, p99 {found[int(0.99 * len(found))]:.2f}, "
-            f"most {found[-1]:.2f} (A: 3400-3800); {100 * load:.1f} % of one CPU"
+            f"  {how}: last datagram to release p50 {statistics.median(found):.2f} ms, "
+            f"p99 {found[int(0.99 * len(found))]:.2f}, most {found[-1]:.2f} (A: 3400-3800); "
+            f"{100 * load:.1f} % of one CPU"
         )
 
 

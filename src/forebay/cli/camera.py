@@ -31,6 +31,7 @@ def simulate(
         str, typer.Option(help="First three bytes of the modules' addresses; '' for one address of all.")
     ] = "127.0.0",
     jitter_us: Annotated[float, typer.Option(min=0, help="By which time tags differ, to either side.")] = 0.0,
+    spread: Annotated[bool, typer.Option("--spread", help="Modules one after the other, evenly.")] = False,
     pattern: Annotated[
         bool, typer.Option("--pattern", help="A pattern instead of drifting signals.")
     ] = False,
@@ -53,6 +54,7 @@ def simulate(
         modules=range(modules),
         network=network,
         jitter_ns=round(jitter_us * 1000),
+        spread=spread,
         signal="pattern" if pattern else "drift",
         faults=CameraFaults.parse(fault or []),
     )

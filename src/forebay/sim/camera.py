@@ -113,6 +113,8 @@ class CameraOptions:
         any address, which makes one module of all.
     jitter_ns:
         Time tags of the modules differ by up to so much to either side.
+    spread:
+        Modules send one after the other, evenly over the time of a datagram, not all at once.
     signal:
         ``drift``: a random walk of each pixel. ``pattern``: 64 * module + pixel + 3 * readout counts.
     start_ns:
@@ -127,6 +129,7 @@ class CameraOptions:
     modules: Sequence[int] = tuple(range(target.N_MODULES))
     network: str = "127.0.0"
     jitter_ns: int = 0
+    spread: bool = False
     signal: Signal = "drift"
     start_ns: int | None = None
     faults: CameraFaults = CameraFaults()
@@ -204,12 +207,19 @@ class Camera:
             [] for _ in range(options.faults.late_cycles)
         )
         self._cycle = 0
+        self._cycle_s = options.packed / options.rate_hz if options.rate_hz else 0.0
         with ExitStack() as stack:
             self._sockets = [stack.enter_context(_connected(options, module)) for module in options.modules]
             self._stack = stack.pop_all()
 
-    def send(self) -> None:
-        """Send one datagram of each module, or what the faults make of it."""
+    def send(self, due: float | None = None) -> None:
+        """Send one datagram of each module, or what the faults make of it.
+
+        Parameters
+        ----------
+        due:
+            When this cycle begins, on the monotonic clock; needed where modules are spread.
+        """
         faults = self.options.faults
         rows = self._signals.cycle(faults.leap.get(self._cycle, 0.0))
         self._cycle += 1
@@ -217,6 +227,8 @@ class Camera:
         overdue = self._late.popleft()
         self._late.append([])
         for i, module in enumerate(self.options.modules):
+            if self.options.spread and due is not None:
+                time.sleep(max(0.0, due + i * self._cycle_s / len(rows) - time.monotonic()))
             row = rows[i : i + 1]
             if module in faults.dead:
                 self.counts["dead"] += 1
@@ -246,14 +258,13 @@ class Camera:
         """Send until the count is reached or `stop()` is true; return what was sent, by kind."""
         options = self.options
         origin = time.monotonic()
-        cycle_s = options.packed / options.rate_hz if options.rate_hz else 0.0
         while options.count is None or self._cycle * options.packed < options.count:
-            due = origin + self._cycle * cycle_s
+            due = origin + self._cycle * self._cycle_s
             while (left := due - time.monotonic()) > 0 and not stop():
                 time.sleep(min(left, _NAP_S))
             if stop():
                 break
-            self.send()
+            self.send(due)
         return self.counts
 
     def close(self) -> None:
