@@ -40,6 +40,8 @@ def record(task: Task) -> Outcome:
     path = path_of(task, asked)
     if (done := take_over(task, asked, path)) is not None:
         return done
+    if task.stop.is_set():
+        return Outcome({}, "It was ended before anything was recorded.", failed=True)
     recorder = Recorder(
         below(task.config, task.directory),
         asked.sources[0],

@@ -120,7 +120,7 @@ class Worker:
             task.end("cancel")
         with self._beat.in_hand(task):
             outcome = self._work(task)
-        state: State = "failed" if outcome.failed else "cancelled" if task.why == "cancel" else "finished"
+        state: State = "cancelled" if task.why == "cancel" else "failed" if outcome.failed else "finished"
         for file in outcome.files:
             self._catalog.add_file(file)
         for path, found in outcome.checked.items():
