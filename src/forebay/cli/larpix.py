@@ -36,10 +36,10 @@ def simulate(
     wait: Annotated[bool, typer.Option("--wait", help="Switch it on when somebody listens.")] = False,
     hwm: Annotated[
         int, typer.Option(min=0, help="Messages that wait for a listener; 0 is no limit. Real boards: 100.")
-    ] = 100,
+    ] = 1000,
     patience: Annotated[
-        float, typer.Option(min=0, help="Seconds to wait for a slow listener; real boards drop at once.")
-    ] = 0.0,
+        float, typer.Option(min=0, help="Seconds to wait for a slow listener; 0 drops at once, as real boards.")
+    ] = 1.0,
     fault: Annotated[
         list[str] | None, typer.Option(help="What goes wrong, e.g. parity=0.01 drop=0.001 no-sync=5.")
     ] = None,

@@ -95,13 +95,12 @@ class ChipStatistics:
         self._count(self._channels, index, field(words, word_format, "channel_id"))
         self._count(self._adc, index, field(words, word_format, "dataword"))
         for flag, is_set in enumerate(_flags(words, word_format)):
-            self._fifo[: self._n, flag] += np.bincount(index[is_set], minlength=self._n)
+            np.add.at(self._fifo[:, flag], index[is_set], 1)
         self._keep(batch, io_group, word_format)
 
     def _count(self, table: NDArray[np.int64], index: NDArray[np.int64], value: NDArray[Any]) -> None:
         width = table.shape[1]
-        flat = table[: self._n].reshape(-1)
-        flat += np.bincount(index * width + value, minlength=len(flat))
+        np.add.at(table.reshape(-1), index * width + value, 1)
 
     def _indices(
         self, io_group: int, io_channel: NDArray[np.uint8], chip_id: NDArray[Any]
