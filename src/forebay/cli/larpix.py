@@ -38,7 +38,7 @@ def simulate(
         int, typer.Option(min=0, help="Messages that wait for a listener; 0 is no limit. Real boards: 100.")
     ] = 1000,
     patience: Annotated[
-        float, typer.Option(min=0, help="Seconds to wait for a slow listener; 0 drops at once, as real boards.")
+        float, typer.Option(min=0, help="Seconds to wait for a slow listener; real boards: 0.")
     ] = 1.0,
     fault: Annotated[
         list[str] | None, typer.Option(help="What goes wrong, e.g. parity=0.01 drop=0.001 no-sync=5.")
