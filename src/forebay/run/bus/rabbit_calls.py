@@ -92,9 +92,9 @@ class RabbitAnswers:
             ) from error
         self._channel = channel
 
-    async def end(self, _: Session) -> None:
+    async def end(self, session: Session) -> None:
         """Answer no more; the queue goes with us."""
-        await self._channel.close()
+        await session.close_channel(self._channel)
 
     async def _hear(self, found: AbstractIncomingMessage) -> None:
         try:

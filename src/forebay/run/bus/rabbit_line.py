@@ -111,6 +111,11 @@ class Session:
         except aiormq.exceptions.ChannelNotFoundEntity as error:
             raise BusError(f"There is no queue {queue!r}.", "Declare it first.") from error
 
+    async def close_channel(self, channel: AbstractChannel) -> None:
+        """Close a watched channel on purpose; what is in hand there goes back."""
+        channel.close_callbacks.discard(self._on_channel_lost)
+        await channel.close()
+
     def _on_channel_lost(self, _: Any, error: BaseException | None) -> None:
         if isinstance(error, aiormq.exceptions.ChannelClosed):
             LOG.warning("the broker closed a channel", extra={"fields": {"reason": error}})

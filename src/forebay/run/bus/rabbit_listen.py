@@ -45,9 +45,9 @@ class RabbitSubscription:
         self._channel = channel
         await queue.consume(self._hear, no_ack=True)
 
-    async def end(self, _: Session) -> None:
+    async def end(self, session: Session) -> None:
         """Listen no more; the queue goes with its only listener."""
-        await self._channel.close()
+        await session.close_channel(self._channel)
 
     async def _hear(self, found: AbstractIncomingMessage) -> None:
         if not matches(self._pattern, found.routing_key or ""):

@@ -129,11 +129,11 @@ class RabbitWork:
         else:
             await self._take_back(session, self._in_hand)
 
-    async def end(self, _: Session) -> None:
+    async def end(self, session: Session) -> None:
         """Take part no more; what is in hand goes back."""
         if self._in_hand is not None and self._in_hand.hold_channel is not None:
             await self._in_hand.settle(requeue=True)
-        await self._channel.close()
+        await session.close_channel(self._channel)
 
     async def _take_back(self, session: Session, delivery: RabbitDelivery) -> None:
         for queue in ([self._hold_queue] if self._holds else []) + [self._queue]:
@@ -197,7 +197,7 @@ class RabbitWork:
         delivery.found, delivery.hold_channel = await asyncio.wait_for(held, HELD_S), channel
         await last.ack()
         if last_channel is not None:
-            await last_channel.close()
+            await session.close_channel(last_channel)
         LOG.debug("renewed %s", delivery.message.id)
 
     async def _open_hold(self, session: Session) -> AbstractChannel:
@@ -246,7 +246,7 @@ class RabbitDelivery:
             await self.found.reject(requeue=self.hold_channel is None and requeue)
         await self.found.channel.basic_qos(prefetch_count=1)  # answered when all before it was read
         if self.hold_channel is not None:
-            await self.hold_channel.close()
+            await self.session.close_channel(self.hold_channel)
 
     def stop_renewing(self) -> None:
         """End the renewals."""
