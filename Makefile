@@ -24,7 +24,7 @@ demo: .venv/.project
 	$(BIN)/forebay demo
 
 # Tests of real processes share the cores, so they run one after another; the others run side by side.
-test: .venv/.project .venv/.group-test .venv/.peers .venv/.peers-larpix
+test: .venv/.project .venv/.group-test .venv/.servers .venv/.peers .venv/.peers-larpix
 	$(WITH_PEERS) $(BIN)/python -m pytest -n $(JOBS) tests --ignore tests/system
 	$(BIN)/python -m pytest tests/system
 
@@ -60,6 +60,10 @@ install = again() { "$$@" || { echo "Once more in 10 s: $$*"; sleep 10; "$$@"; }
 	@.ci/system-packages $(PYTHON)
 	$(PYTHON) -m venv .venv
 	@$(call install,$(BIN)/python) --upgrade 'pip>=25.1'
+	@touch $@
+
+.venv/.servers: .venv/.pip .ci/system-packages
+	@.ci/system-packages --tests
 	@touch $@
 
 .venv/.project: .venv/.pip pyproject.toml CMakeLists.txt $(wildcard native/*)
