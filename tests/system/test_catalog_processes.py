@@ -63,6 +63,7 @@ def test_no_number_is_lost_doubled_or_used_again(kind, tmp_path, request):
             clients.append(client(config, logs[N_CLIENTS + i_kill]))
         enough = catalog.proposal("p1").last_acquisition + 100
         wait(lambda: catalog.proposal("p1").last_acquisition >= enough)
+        assert [one.poll() for one in clients] == [None] * N_CLIENTS  # none was refused
     finally:
         for one in clients:
             one.kill()
