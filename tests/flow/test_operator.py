@@ -221,6 +221,14 @@ def test_the_job_of_a_dead_worker_goes_to_another_and_its_history_tells(operator
     assert worker.end(taken)
 
 
+def test_a_job_is_not_taken_from_the_worker_who_took_it_over(operator, worker, bus, catalog):
+    (job,) = operator.request("record", RECORD)
+    seen = claim(bus, catalog, job.id, DEAD)
+    taken = claim(bus, catalog, job.id, worker.me)
+    assert not claims.free(catalog, seen, "a third one, who looked before")
+    assert operator.job(job.id).worker == taken.worker == worker.me
+
+
 def test_a_job_that_lost_five_workers_has_failed(operator, worker, bus, catalog):
     (job,) = operator.request("record", RECORD)
     for i in range(MOST_TRIES):
