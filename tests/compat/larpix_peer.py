@@ -83,10 +83,11 @@ def convert(raw, packets):
 
 def write(packets, raw, n):
     """Write files of random packets; what is in them is printed."""
-    from larpix import Key, Packet_v2, SyncPacket, TimestampPacket, TriggerPacket
     from larpix.format.hdf5format import to_file
     from larpix.format.pacman_msg_format import format as as_message
     from larpix.format.rawhdf5format import to_rawfile
+
+    from larpix import Key, Packet_v2, SyncPacket, TimestampPacket, TriggerPacket
 
     draw = random.Random(5)
     made = [TimestampPacket(1_700_000_000)]
@@ -112,5 +113,49 @@ def write(packets, raw, n):
     print(json.dumps({"packets": [said(one) for one in made], "messages": [one.hex() for one in messages]}))
 
 
+def board(configuration):
+    """Configure a chip behind a board, read it back and take data for a while."""
+    import time
+    from collections import Counter
+
+    from larpix.io import PACMAN_IO
+
+    from larpix import Controller, Key
+
+    controller = Controller()
+    controller.io = PACMAN_IO(config_filepath=configuration)
+    io = controller.io
+    io.double_send_packets = False
+    is_there = io.ping(io_group=1)
+    io.set_reg(0x10, 5, io_group=1)
+    chip = controller.add_chip(Key(1, 1, 11), version=2)
+    chip.config.threshold_global = 41
+    chip.config.channel_mask = [0] * 63 + [1]
+    controller.write_configuration(chip.chip_key)
+    is_written, wrong = controller.verify_configuration(chip.chip_key, timeout=2)
+    controller.start_listening()
+    packets, end = [], time.monotonic() + 20
+    while len(packets) < 1000 and time.monotonic() < end:
+        time.sleep(0.1)
+        packets += controller.read()[0]
+    controller.stop_listening()
+    kinds = Counter(type(one).__name__ for one in packets)
+    hits = [one for one in packets if type(one).__name__ == "Packet_v2" and one.packet_type == 0]
+    print(
+        json.dumps(
+            {
+                "is_there": bool(is_there),
+                "register": io.get_reg(0x10, io_group=1),
+                "is_written": bool(is_written),
+                "wrong": str(wrong),
+                "kinds": kinds,
+                "good_parity": all(one.has_valid_parity() for one in hits),
+                "channels": sorted({one.channel_id for one in hits if one.chip_id == 11}),
+            }
+        )
+    )
+
+
 if __name__ == "__main__":
-    {"packets": read_packets, "raw": read_raw, "convert": convert, "write": write}[sys.argv[1]](*sys.argv[2:])
+    ACTIONS = {"packets": read_packets, "raw": read_raw, "convert": convert, "write": write, "board": board}
+    ACTIONS[sys.argv[1]](*sys.argv[2:])

@@ -5,17 +5,23 @@ import json
 import os
 import subprocess
 import sys
+import threading
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
 import pytest
 from tests.larpix_events import SECOND, blocks
 
+from forebay.service.larpix_board import serve_board
+from forebay.sim.larpix import BoardOptions, SimulatedBoard
 from forebay.store import larpix_manifest as lm
 from forebay.store.check import check_file
 from forebay.store.larpix_convert import convert
 from forebay.store.larpix_file import LarpixFile
 from forebay.store.larpix_read import PacketFile, RawFile
+from forebay.stream.pacman import COMMAND_PORT, DATA_PORT, ECHO_PORT
+from forebay.stream.pacman_board import BoardSockets
 from forebay.wire.larpix import registers
 from forebay.wire.larpix.packets import packets_of
 
@@ -145,3 +151,34 @@ def test_we_read_its_files(tmp_path):
     for name in ("packets.h5", "raw.h5"):
         report = check_file(tmp_path / name)
         assert report.is_good, report.problems
+
+
+def test_its_controller_runs_our_simulated_board(tmp_path):
+    """It uses the ports that boards have, so that the board gets a loopback address of its own."""
+    host = f"127.{100 + os.getpid() % 100}.{os.getpid() // 100 % 250}.2"
+    ready, stop = threading.Event(), threading.Event()
+
+    def serve():
+        ends = (f"tcp://{host}:{port}" for port in (COMMAND_PORT, DATA_PORT, ECHO_PORT))
+        with closing(BoardSockets(*ends, hwm=10_000)) as sockets:
+            ready.set()
+            serve_board(lambda now: SimulatedBoard(BoardOptions(rate_hz=5000), now), sockets, stop.is_set)
+
+    thread = threading.Thread(target=serve)
+    thread.start()
+    try:
+        assert ready.wait(10)
+        io = {"_config_type": "io", "io_class": "PACMAN_IO", "io_group": [[1, host]]}
+        (tmp_path / "io.json").write_text(json.dumps(io))
+        found = peer("board", tmp_path / "io.json")
+    finally:
+        stop.set()
+        thread.join()
+    assert found["is_there"]
+    assert found["register"] == 5
+    assert found["is_written"], found["wrong"]
+    assert found["good_parity"]
+    assert found["kinds"]["Packet_v2"] > 800
+    assert found["kinds"]["TimestampPacket"] > 50
+    assert set(found["channels"]) < set(range(63))  # 63 was masked
+    assert len(found["channels"]) > 40
