@@ -57,6 +57,7 @@ class StandInOperator:
     def __init__(self) -> None:
         self.watches: list[StandInWatch] = []
         self.fault: Exception | None = None
+        self.who = "operator"
         self._lock = threading.Lock()
         self._jobs: dict[str, Job] = {}
         self._runs: dict[str, list[Run]] = {}
@@ -69,6 +70,10 @@ class StandInOperator:
             raise fault
         if proposal is not None and proposal not in self._proposals:
             raise UnknownError(f"There is no proposal {proposal}.")
+
+    def named(self, who):
+        self.who = who
+        return self
 
     def request(
         self,
@@ -98,7 +103,8 @@ class StandInOperator:
                         parameters=part.model_dump(mode="json"),
                         proposal=proposal,
                         run=run or 1,
-                        history=(Change("queued", now, "operator"),),
+                        history=(Change("queued", now, self.who),),
+                        owner=self.who,
                         n_asked=part.n_asked,
                         created_ns=now,
                     )

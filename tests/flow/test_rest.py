@@ -339,6 +339,13 @@ def test_a_token_for_one_proposal(serve, operator, tokens):
     refusal(client.post("/jobs", json=stolen), 404)
 
 
+def test_a_job_belongs_to_who_asked(serve, tokens):
+    client = serve(token=tokens.add("ann", "operate"))
+    (job,) = client.post("/jobs", json=RECORD).json()
+    assert job["owner"] == "ann"
+    assert job["history"][0]["who"] == "ann"
+
+
 def test_a_revoked_token_is_of_no_use_at_once(serve, tokens):
     client = serve(token=tokens.add("ann", "read"))
     assert client.get("/jobs").status_code == 200

@@ -206,6 +206,22 @@ def test_a_job_is_watched_from_how_it_stands_to_its_end(gateway, client):
         next(client.watch("nothing"))
 
 
+def test_an_end_that_nobody_told_is_found_out(gateway, client):
+    client.record(["jf"], images=10, id="a")
+    seen = []
+
+    def follow():
+        with Client(gateway.url) as other:
+            seen.extend(update.body["state"] for update in other.watch("a"))
+
+    with in_background(follow):
+        until(lambda: gateway.feed.n_watchers)
+        watches, gateway.operator.watches = gateway.operator.watches, []
+        gateway.operator.advance("a", "finished")
+        gateway.operator.watches = watches
+    assert seen == ["queued", "finished"]
+
+
 def test_wait_hears_the_end(gateway, client):
     client.record(["jf"], images=10, id="a")
     found = []

@@ -64,7 +64,7 @@ def test_a_job_is_watched_while_it_runs(running, tokens):
         assert progress == sorted(progress)
         assert any(0 < n_done < 150 for n_done in progress), "no progress was told"
         ended = client.job(job.id)
-        assert ended.n_done == 150
+        assert (ended.n_done, ended.owner) == (150, "operate")
         (file,) = client.files(job_id=job.id)
         assert (file.n_got, file.source) == (150, stand.name)
         assert check_file(stand.data / "watched.h5").is_good

@@ -11,10 +11,11 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 
 import msgspec
+from starlette.concurrency import run_in_threadpool
 
 from forebay.api.tokens import Token
 from forebay.errors import BusError, CatalogError, ForebayError, ServiceError
-from forebay.job import ENDS
+from forebay.job import ENDS, Job
 from forebay.run.operator import Operator
 from forebay.run.values import Update
 
@@ -236,6 +237,9 @@ class Feed:
             while not watcher.is_slow and not self._stop.is_set():
                 if not await self._news(watcher, self._heartbeat_s):
                     yield b": nothing new\n\n"
+                    if watcher.job_id is not None and (last := await self._missed_end(watcher.job_id)):
+                        yield last
+                        return
                     continue
                 waiting = list(watcher.queue)
                 watcher.queue.clear()
@@ -245,6 +249,14 @@ class Feed:
                     return
         finally:
             self._watchers.discard(watcher)
+
+    async def _missed_end(self, job_id: str) -> bytes | None:
+        """Return the end of a job if it came about without our hearing of it."""
+        try:
+            job = await run_in_threadpool(self._operator.job, job_id)
+        except ForebayError:  # the catalogue is away: it is asked again
+            return None
+        return _frame(update_of(job), f"{self._epoch}-{self._number}") if job.has_ended else None
 
     async def news(self, watcher: Watcher, timeout: float) -> None:
         """Return when there is news for the watcher, or after `timeout` seconds."""
@@ -292,3 +304,15 @@ class Feed:
 def _frame(update: Update, number: str) -> bytes:
     data = _ENCODER.encode(update)
     return b"id: %b\nevent: %b\ndata: %b\n\n" % (number.encode(), update.topic.encode(), data)
+
+
+def update_of(job: Job) -> Update:
+    """Return how a job stands as a piece of news about it."""
+    body = {name: getattr(job, name) for name in ("kind", "state", "n_done", "n_asked", "reason", "result")}
+    return Update(
+        topic="job",
+        key=f"job.{job.kind}",
+        id=job.id,
+        body=body,
+        time_ns=job.history[-1].time_ns if job.history else 0,
+    )

@@ -13,6 +13,7 @@ from starlette.concurrency import run_in_threadpool
 
 from forebay.api.answers import answer, catch_errors
 from forebay.api.dashboard import add_page
+from forebay.api.feed import update_of
 from forebay.api.models import Patience, Prepare, mirror, mirrors
 from forebay.api.rest_data import add_data
 from forebay.api.route import (
@@ -34,7 +35,7 @@ from forebay.api.route import (
 )
 from forebay.api.tokens import demand_proposal
 from forebay.job import Job, State
-from forebay.run.values import Plan, RunStatus, Update
+from forebay.run.values import Plan, RunStatus
 from forebay.store.catalog.values import Run
 
 
@@ -66,7 +67,7 @@ def _jobs(app: FastAPI, rest: Rest) -> None:
     def request_job(caller: Operating, wanted: Wanted) -> Response:
         """Accept a request: one job for each source. It is durable when this answers."""
         demand_proposal(caller, wanted.proposal)
-        jobs = operator.request(
+        jobs = operator.named(caller.name).request(
             wanted.kind,
             wanted.parameters.model_dump(mode="json", exclude_unset=True),
             id=wanted.id,
@@ -105,14 +106,14 @@ def _jobs(app: FastAPI, rest: Rest) -> None:
         """End a job as cancelled; what was recorded until then is kept."""
         visible(caller, operator.job(job_id))
         audit(caller, "cancelled", job=job_id)
-        return answer(operator.cancel(job_id))
+        return answer(operator.named(caller.name).cancel(job_id))
 
     @app.post("/jobs/{job_id}/finish", tags=["jobs"], response_model=mirror(Job))
     def finish(caller: Operating, job_id: JobId) -> Response:
         """End a recording now as finished: what was asked for is what came until now."""
         visible(caller, operator.job(job_id))
         audit(caller, "told to finish", job=job_id)
-        return answer(operator.finish(job_id))
+        return answer(operator.named(caller.name).finish(job_id))
 
 
 def _waiting(app: FastAPI, rest: Rest) -> None:
@@ -159,18 +160,6 @@ def _waiting(app: FastAPI, rest: Rest) -> None:
         )
 
 
-def update_of(job: Job) -> Update:
-    """Return how a job stands as the first piece of news about it."""
-    body = {name: getattr(job, name) for name in ("kind", "state", "n_done", "n_asked", "reason", "result")}
-    return Update(
-        topic="job",
-        key=f"job.{job.kind}",
-        id=job.id,
-        body=body,
-        time_ns=job.history[-1].time_ns if job.history else 0,
-    )
-
-
 def _runs(app: FastAPI, rest: Rest) -> None:
     operator = rest.operator
 
@@ -186,7 +175,7 @@ def _runs(app: FastAPI, rest: Rest) -> None:
         demand_proposal(caller, proposal)
         audit(caller, "prepares a run", proposal=proposal)
         return answer(
-            operator.prepare(
+            operator.named(caller.name).prepare(
                 wanted.sources,
                 proposal=proposal,
                 tag=wanted.tag,
@@ -200,7 +189,7 @@ def _runs(app: FastAPI, rest: Rest) -> None:
             demand_proposal(caller, proposal)
             audit(caller, f"run: {name}", proposal=proposal)
             patience = {} if wanted is None or wanted.timeout is None else {"timeout": wanted.timeout}
-            return answer(getattr(operator, name)(proposal=proposal, **patience))
+            return answer(getattr(operator.named(caller.name), name)(proposal=proposal, **patience))
 
         path = f"/proposals/{{proposal}}/run/{name}"
         app.post(path, tags=["runs"], name=name, description=says, response_model=mirror(RunStatus))(

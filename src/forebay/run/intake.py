@@ -61,12 +61,18 @@ class Intake:
     A job's row is there before its message is sent; a message that got lost is sent again by the sweep.
     """
 
-    def __init__(self, config: Config, bus: Bus, catalog: Catalog, who: str) -> None:
+    def __init__(
+        self, config: Config, bus: Bus, catalog: Catalog, who: str, lock: threading.Lock | None = None
+    ) -> None:
         self._config = config
         self._bus = bus
         self._catalog = catalog
         self._who = who
-        self._lock = threading.Lock()
+        self._lock = lock or threading.Lock()
+
+    def named(self, who: str) -> Intake:
+        """Return this intake for what `who` asks."""
+        return Intake(self._config, self._bus, self._catalog, who, self._lock)
 
     def proposal(self, name: str) -> Proposal:
         """Return a proposal that takes data; the default one is made when it is first asked for.

@@ -34,6 +34,8 @@ class Operator:
     ----------
     who:
         Who asks, for the histories of jobs.
+    intake, roll:
+        Those of another operator, see `named`; its own if not given.
 
     Raises
     ------
@@ -44,14 +46,28 @@ class Operator:
         cannot be reached.
     """
 
-    def __init__(self, config: Config, bus: Bus, catalog: Catalog, *, who: str = "operator") -> None:
+    def __init__(
+        self,
+        config: Config,
+        bus: Bus,
+        catalog: Catalog,
+        *,
+        who: str = "operator",
+        intake: Intake | None = None,
+        roll: Roll | None = None,
+    ) -> None:
         self._config = config
         self._bus = bus
         self._catalog = catalog
         self._who = who
-        self._intake = Intake(config, bus, catalog, who)
+        self._intake = intake or Intake(config, bus, catalog, who)
         self._runs = Runs(bus, catalog, self._intake, who)
-        self._roll = Roll(bus)
+        self._roll = roll or Roll(bus)
+
+    def named(self, who: str) -> Operator:
+        """Return this operator for what `who` asks; it lives as long as this one and is not closed."""
+        intake = self._intake.named(who)
+        return Operator(self._config, self._bus, self._catalog, who=who, intake=intake, roll=self._roll)
 
     # --- requests
 
