@@ -5,6 +5,7 @@ from __future__ import annotations
 import bz2
 import os
 import zlib
+from array import array
 from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryFile
@@ -12,6 +13,7 @@ from typing import Any
 
 import h5py
 import hdf5plugin
+import msgspec
 import numpy as np
 import xxhash
 from numpy.typing import NDArray
@@ -53,8 +55,7 @@ class ReadoutTree:
         self._row = layout.ROW_A if recording.generation == "A" else layout.ROW_B
         self._pending = np.zeros(CHUNK_ROWS, self._row)
         self._n_stored = 0
-        self._checksums: list[int] = []
-        self._times: list[NDArray[np.uint64]] = []
+        self._checksums = array("Q")
         self._incomplete: list[m.IncompletePulse] = []
         self._n_incomplete = 0
         self._missing = np.zeros(N_MODULES, np.int64)
@@ -125,7 +126,6 @@ class ReadoutTree:
                 self._store()
 
     def _account(self, readouts: NDArray[np.void]) -> None:
-        self._times.append(readouts["time_ns"].copy())
         absent = ~present(readouts)
         self._missing += absent.sum(axis=0)
         bad = np.flatnonzero(absent.any(axis=1))
@@ -188,8 +188,10 @@ class ReadoutTree:
         self, counters: m.Counters, closed_by: m.ClosedBy, reason: str, not_written: Sequence[int]
     ) -> ReadoutManifest:
         recording = self.recording
-        times = np.concatenate([np.empty(0, np.uint64), *self._times]).astype(np.int64)
-        account = m.account(range(0), times, self._incomplete, self._n_incomplete, (), not_written)
+        # Time tags are expected at no pulse: how many there are is all that the account says of them.
+        none = np.empty(0, np.int64)
+        account = m.account(range(0), none, self._incomplete, self._n_incomplete, (), not_written)
+        account = msgspec.structs.replace(account, got=self.n)
         return ReadoutManifest(
             format=layout.FORMAT,
             version=layout.VERSION,
