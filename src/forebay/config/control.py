@@ -10,7 +10,6 @@ from pydantic import Field, model_validator
 
 from forebay.config.base import Model, Port
 
-
 HostName = Annotated[str, Field(pattern=r"^[A-Za-z0-9]([A-Za-z0-9.-]{0,252})$")]
 
 
