@@ -93,16 +93,18 @@ def table_of(overview: Overview) -> RenderableType:
     from rich.text import Text
 
     services = Table(box=None, padding=(0, 2, 0, 0))
-    for title in ("host", "service", "state", "pid", "since (UTC)", "restarts", ""):
-        services.add_column(title, justify="right" if title in ("pid", "restarts") else "left")
+    for title in ("host", "service", "state", "pid", "for", "restarts", ""):
+        is_number = title in ("pid", "for", "restarts")
+        services.add_column(
+            title, justify="right" if is_number else "left", no_wrap=bool(title), overflow="fold"
+        )
     for line in overview.services:
-        since = time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(line.since_ns / 1e9)) if line.since_ns else ""
         services.add_row(
             line.host,
             line.name,
             Text(line.state, style=_STYLES.get(line.state, "")),
             "" if line.pid is None else str(line.pid),
-            since,
+            _age(line.since_ns) if line.pid is not None else "",
             str(line.n_restarts) if line.n_restarts else "",
             Text(line.detail),
         )
@@ -116,3 +118,12 @@ def table_of(overview: Overview) -> RenderableType:
         jobs.add_row(job.id, job.kind, job.state, str(job.n_done), str(job.n_asked or ""))
     parts: list[RenderableType] = [services, Text(f"\nJobs: {counts}")]
     return Group(*parts, *([jobs] if overview.jobs else []))
+
+
+def _age(since_ns: int) -> str:
+    """Return how long ago that was, for people."""
+    seconds = max(0.0, time.time() - since_ns / 1e9)
+    for unit, n_seconds in (("d", 86_400), ("h", 3600), ("min", 60)):
+        if seconds >= 2 * n_seconds:
+            return f"{seconds / n_seconds:.0f} {unit}"
+    return f"{seconds:.0f} s"
