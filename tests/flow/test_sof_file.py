@@ -4,6 +4,7 @@ import pytest
 
 from forebay.errors import StoreError
 from forebay.store.paths import part_of
+from forebay.store.recover import recover
 from forebay.store.sof_file import SofFile, read_sof
 from forebay.wire.sof import Compressor, Kind
 
@@ -24,6 +25,24 @@ def test_objects_come_back(tmp_path, compressor):
     found = read_sof(tmp_path / "a.sof")
     assert (found.objects, found.is_whole, found.kind, file.n) == (objects, True, Kind.LOG, 2000)
     assert [one.name for one in tmp_path.iterdir()] == ["a.sof"]
+
+
+def test_what_a_killed_writer_left_is_recovered(tmp_path):
+    objects = [bytes([i % 256]) * 100 for i in range(1000)]
+    file = SofFile(tmp_path / "b.sof", Kind.TRIGGER, bunch_bytes=10_000)
+    file.append(objects[:500])
+    file.append(objects[500:700])
+    with pytest.raises(StoreError, match="still being written"):
+        recover(tmp_path / "b.sof.part")
+    part = tmp_path / "a.sof.part"
+    part.write_bytes((tmp_path / "b.sof.part").read_bytes() + b"torn")
+    file.close()
+    assert recover(part) == tmp_path / "a.sof"
+    found = read_sof(tmp_path / "a.sof")
+    assert (found.objects, found.is_whole) == (objects[:700], True)
+    assert sorted(one.name for one in tmp_path.iterdir()) == ["a.sof", "b.sof"]
+    with pytest.raises(StoreError, match="There is no"):
+        recover(part)
 
 
 def test_a_file_is_never_overwritten(tmp_path):

@@ -257,6 +257,23 @@ def test_a_batch_of_nothing_but_new_readouts_is_bounded():
     assert bench.sets == [([i], 1) for i in range(n)]
 
 
+def test_a_datagram_may_span_more_than_the_longest_wait():
+    bench = Bench()
+    for first in range(0, 50, 10):
+        cycle(bench, first, step=SECOND, wait_s=10)
+    assert bench.sets == [([i], 32) for i in range(50)]
+
+
+def test_modules_may_pack_differently():
+    bench = Bench()
+    for first in range(0, 60, 20):
+        for n, modules in ((20, ALL[:3]), (5, ALL[3:30]), (1, ALL[30:])):
+            for start in range(first, first + 20, n):
+                cycle(bench, start, n, modules, wait_s=0.01)
+    bench.drain()
+    assert bench.sets == [([i], 32) for i in range(60)]
+
+
 def test_the_count_begins_anew():
     bench = Bench()
     cycle(bench, 0)

@@ -19,6 +19,7 @@ from forebay.store.larpix_recover import is_larpix_journal, rebuild_larpix
 from forebay.store.layout import ImageLayout, build_manifest
 from forebay.store.paths import explain, final_of, journal_of, link_in_place, part_of, sync
 from forebay.store.readout_recover import is_readout_journal, rebuild_readouts
+from forebay.store.sof_file import recover_sof
 
 
 def recover(path: Path) -> Path:
@@ -40,6 +41,8 @@ def recover(path: Path) -> Path:
     """
     final = final_of(path)
     part = part_of(final)
+    if final.suffix == ".sof":
+        return recover_sof(part)
     journal = journal_of(part)
     if not journal.exists():
         return _without_journal(final, part)

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from forebay.errors import StoreError
 from forebay.store import manifest as m
-from forebay.store.paths import check_free, explain, link_in_place, part_of, sync
+from forebay.store.paths import check_free, explain, final_of, link_in_place, part_of, sync
 from forebay.wire.sof import TRAILER_BYTES, Compressor, Kind, Sof, decode, encode_bunch, encode_header
 
 _BUNCH_BYTES = 1_000_000
@@ -52,6 +54,7 @@ class SofFile:
             self._fd = os.open(self._part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
         except OSError as error:
             raise explain(error, f"Cannot create {self._part}") from error
+        fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)  # nobody recovers what is being written
         self._append(encode_header(kind, compressor, int(time.time()), m.software()))
 
     def append(self, objects: Sequence[bytes]) -> None:
@@ -105,6 +108,45 @@ class SofFile:
             sync(self.path.parent)
         except OSError as error:
             raise explain(error, f"Cannot close {self._part}") from error
+
+
+def recover_sof(part: Path) -> Path:
+    """Make the file that a killed writer was writing of its whole bunches, and return its path.
+
+    Raises
+    ------
+    StoreError
+        If it is still being written, another file has the final name, or the system refuses.
+    WireError
+        If it is no container.
+    """
+    final = final_of(part)
+    with _locked(part):
+        found = read_sof(part)
+        data = part.read_bytes()[: found.n_bytes]
+        temporary = part.with_name(part.name + ".recovered")
+        try:
+            temporary.unlink(missing_ok=True)
+            temporary.write_bytes(data)
+            link_in_place(temporary, final)
+            part.unlink()
+            temporary.unlink()
+            sync(final.parent)
+        except OSError as error:
+            raise explain(error, f"Cannot recover {part}") from error
+    return final
+
+
+@contextmanager
+def _locked(part: Path) -> Iterator[None]:
+    try:
+        with part.open("rb") as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            yield
+    except BlockingIOError as error:
+        raise StoreError(f"{part} is in use: it is still being written.", "Stop its writer.") from error
+    except FileNotFoundError as error:
+        raise StoreError(f"There is no {part} to recover.", "Name the file that ends in .part.") from error
 
 
 def read_sof(path: Path) -> Sof:

@@ -62,6 +62,8 @@ class Sof:
         Objects that do not.
     is_whole:
         Whether the container ends as it should; not so if its writer was killed.
+    n_bytes:
+        How many of its bytes are whole.
     """
 
     version: int
@@ -72,6 +74,7 @@ class Sof:
     objects: list[bytes]
     n_damaged: int
     is_whole: bool
+    n_bytes: int
 
 
 def encode_header(kind: int, compressor: Compressor, created_s: int, software: str) -> bytes:
@@ -147,7 +150,7 @@ def _decode_0(data: bytes, kind: int) -> Sof:
         else:
             n_damaged += 1
         position = start + n
-    return Sof(0, 0, kind, Compressor.NONE, "", objects, n_damaged, position == len(data))
+    return Sof(0, 0, kind, Compressor.NONE, "", objects, n_damaged, position == len(data), position)
 
 
 def _decode_1(data: bytes) -> Sof:
@@ -162,29 +165,28 @@ def _decode_1(data: bytes) -> Sof:
     if len(extension) >= _EXTENSION.size:
         _, kind, n = _EXTENSION.unpack_from(extension)
         software = extension[_EXTENSION.size : _EXTENSION.size + n].decode("utf-8", "replace")
-    bunches, is_whole = _bunches(data, first)
+    bunches = _bunches(data, first)
+    n_bytes = bunches[-1][1] + _TRAILER.size if bunches else min(first, len(data))
     objects: list[bytes] = []
     n_damaged = 0
     for start, trailer, n in bunches:
         found, damaged = _objects(data, start, trailer, n, Compressor(compressor))
         objects += found
         n_damaged += damaged
-    return Sof(1, created_s, kind, compressor, software, objects, n_damaged, is_whole)
+    return Sof(1, created_s, kind, compressor, software, objects, n_damaged, n_bytes == len(data), n_bytes)
 
 
-def _bunches(data: bytes, first: int) -> tuple[list[tuple[int, int, int]], bool]:
-    """Return begin, trailer and number of objects of each bunch, and whether the container ends with one."""
-    if len(data) == first:
-        return [], True
+def _bunches(data: bytes, first: int) -> list[tuple[int, int, int]]:
+    """Return begin, trailer and number of objects of each bunch."""
     found = _walk(data, len(data), first)
     if found:
-        return found, True
+        return found
     # Its writer was killed: the last place that is a trailer of a whole chain of them is the end.
     for end in range(len(data) - 1, first + _TRAILER.size - 1, -1):
         at = end - _TRAILER.size
         if int.from_bytes(data[at + 16 : at + 24], "little") == at and (found := _walk(data, end, first)):
-            return found, False
-    return [], False
+            return found
+    return []
 
 
 def _walk(data: bytes, end: int, first: int) -> list[tuple[int, int, int]]:
