@@ -26,9 +26,10 @@ class ControlStand(Stand):
         self.workers: dict[tuple[str, str], Program] = {}
 
     def serve_hub(self) -> None:
-        """Start a hub, also one that was killed."""
-        self.hub = self.serve("hub")
-        self.hub.waits_to_say("serving")
+        """Start a hub, also one that was killed; nothing where a broker is used."""
+        if self.config.bus == "embedded":
+            self.hub = self.serve("hub")
+            self.hub.waits_to_say("serving")
 
     def serve_detector(self) -> None:
         """Start hub and detector, and a simulator that goes on."""

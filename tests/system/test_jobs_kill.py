@@ -7,7 +7,7 @@ import os
 import random
 import threading
 from collections import Counter
-from contextlib import closing, suppress
+from contextlib import ExitStack, closing, suppress
 from pathlib import Path
 
 import pytest
@@ -30,11 +30,28 @@ MOST_S = 60 + N_REQUESTS
 
 
 @pytest.fixture
-def stand(tmp_path):
-    with ControlStand(tmp_path, quotas={"queued_jobs": N_REQUESTS + 10}) as stand:
-        stand.serve_detector()
-        stand.work_all(*WORKERS)
-        yield stand
+def started(tmp_path):
+    """Return a function that starts a stand with these settings."""
+    with ExitStack() as open_:
+
+        def start(**settings):
+            quotas = {"queued_jobs": N_REQUESTS + 10}
+            stand = open_.enter_context(ControlStand(tmp_path, quotas=quotas, **settings))
+            stand.serve_detector()
+            stand.work_all(*WORKERS)
+            return stand
+
+        yield start
+
+
+def one_host(_):
+    return {}
+
+
+def many_hosts(request):
+    """Return the settings with which workers on any host could take part."""
+    broker, database = request.getfixturevalue("rabbit"), request.getfixturevalue("postgres_server")
+    return {"bus": broker.url, "catalog": database.database()}
 
 
 class Killer(threading.Thread):
@@ -78,7 +95,9 @@ def ask(stand, operator, number, rng):
     raise AssertionError("no worker comes back")
 
 
-def test_every_request_ends_exactly_once_and_the_books_agree_with_the_disk(stand):
+@pytest.mark.parametrize("settings", [one_host, many_hosts])
+def test_every_request_ends_exactly_once_and_the_books_agree_with_the_disk(started, settings, request):
+    stand = started(**settings(request))
     rng = random.Random(N_REQUESTS)
     with stand.operator() as operator:
         with Killer(stand) as killer:
@@ -119,7 +138,8 @@ def test_every_request_ends_exactly_once_and_the_books_agree_with_the_disk(stand
         assert not problems, (path, problems)
 
 
-def test_a_hub_that_is_killed_costs_no_image_and_no_request(stand):
+def test_a_hub_that_is_killed_costs_no_image_and_no_request(started):
+    stand = started()
     with stand.operator() as operator:
         (first,) = operator.request("record", {"sources": [stand.name], "images": 400})
         wait_until(lambda: operator.job(first.id).n_done > 10, "images")
