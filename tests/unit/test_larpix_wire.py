@@ -235,3 +235,30 @@ def test_events_carry_messages():
     assert received.lengths.tolist() == [24]
     with pytest.raises(WireError, match="board"):
         messages_of(Event("board", 0, 0, {}, np.zeros(0, np.uint32)))
+
+
+@given(st.lists(st.integers(0, 2**64 - 1), max_size=5), st.binary(max_size=40))
+def test_serial_frames_come_back(words, noise):
+    data = dataserver.serial(np.array(words, np.uint64))
+    assert len(data) == 10 * len(words)
+    assert dataserver.from_serial(data).tolist() == words
+    with contextlib.suppress(WireError):
+        dataserver.from_serial(noise)
+
+
+def test_words_for_the_data_server():
+    assert dataserver.send_word(0xAB, 3, word.V1) == b"SNDWORD 0x00000000000000ab 3"
+    with pytest.raises(WireError, match="cannot be sent"):
+        dataserver.send_word(2**54, 3, word.V1)
+
+
+@given(st.sampled_from("DTH"), st.integers(0, 2**56 - 1), st.integers(0, 255))
+def test_server_messages_come_back(kind, number, io_channel):
+    words = np.array([number, 0], np.uint64)
+    message = dataserver.ServerMessage(kind, io_channel, words, number)
+    again = dataserver.decode(dataserver.encode(message))
+    assert again.kind == kind
+    if kind == "D":
+        assert (again.io_channel, again.words.tolist()) == (io_channel, [number, 0])
+    if kind == "T":
+        assert again.seconds == number

@@ -78,3 +78,35 @@ def decode(data: bytes, word_format: WordFormat = V2) -> ServerMessage:
     if kind == b"H" and data[3:5] == b"HB":
         return ServerMessage("H", version=version)
     raise WireError(f"A message of the data server, {len(data)} bytes, begins with {data[:8]!r}.")
+
+
+def send_word(word: int, io_channel: int, word_format: WordFormat = V2) -> bytes:
+    """Return the text that asks the server to send a word to the chips behind an io channel.
+
+    Raises
+    ------
+    WireError
+        If the word has more bits than the chips' words, or there is no such channel.
+    """
+    if not 0 <= word < 2**word_format.n_bits or not 0 <= io_channel <= 255:
+        raise WireError(f"The word {word:#x} cannot be sent to io channel {io_channel}.")
+    return f"SNDWORD 0x{word:016x} {io_channel}".encode()
+
+
+def serial(words: Words) -> bytes:
+    """Return the bytes of words on a serial link: ``s``, 8 bytes and ``q`` for each."""
+    records = np.zeros(len(words), [("start", "S1"), ("word", "<u8"), ("stop", "S1")])
+    records["start"], records["word"], records["stop"] = b"s", words, b"q"
+    return records.tobytes()
+
+
+def from_serial(data: bytes) -> Words:
+    """Return the words of bytes of a serial link; `WireError` if they are not framed as such."""
+    framed = np.frombuffer(data, np.uint8)
+    if len(framed) % 10:
+        raise WireError(f"{len(data)} bytes of a serial link are no whole number of frames of 10.")
+    records = framed.reshape(-1, 10)
+    if (records[:, 0] != ord("s")).any() or (records[:, 9] != ord("q")).any():
+        raise WireError("A frame of a serial link begins with 's' and ends with 'q'.")
+    words: Words = np.ascontiguousarray(records[:, 1:9]).view("<u8").ravel().astype(np.uint64)
+    return words
