@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 _HEAR_S = 1.3
 _PATIENCE_S = 2.0
+_LOOK_S = 1.0
 _STYLES = {
     "ready": "green",
     "alone": "green",
@@ -50,19 +51,21 @@ def status(
 
     loaded = load(config)
     console = Console()
-    with _operator(loaded) as (operator, reason):
-        if operator is not None:
-            time.sleep(_HEAR_S)  # by then, everybody has said something
-        overview = look(loaded, operator, reason)
-        if json or once or not console.is_terminal:
-            if json:
-                print(msgspec.json.format(msgspec.json.encode(overview)).decode())
-            else:
-                console.print(table_of(overview))
-            raise SystemExit(0 if overview.is_good else 1)
-        with stop_on_signal() as stop, Live(table_of(overview), console=console, auto_refresh=False) as live:
-            while not stop.wait(1.0):
-                live.update(table_of(look(loaded, operator, reason)), refresh=True)
+    if json or once or not console.is_terminal:
+        with _operator(loaded) as (operator, reason):
+            overview = look(loaded, operator, reason)
+        if json:
+            print(msgspec.json.format(msgspec.json.encode(overview)).decode())
+        else:
+            console.print(table_of(overview))
+        raise SystemExit(0 if overview.is_good else 1)
+    with stop_on_signal() as stop, Live(console=console, auto_refresh=False) as live:
+        while not stop.is_set():
+            with _operator(loaded) as (operator, reason):
+                while True:
+                    live.update(table_of(look(loaded, operator, reason)), refresh=True)
+                    if stop.wait(_LOOK_S) or operator is None:
+                        break  # to ask the bus again
 
 
 @contextmanager
@@ -80,6 +83,7 @@ def _operator(config: Config) -> Iterator[tuple[Operator | None, str]]:
             catalog = open_catalog(config)
             stack.callback(catalog.close)
             operator = stack.enter_context(Operator(config, bus, catalog, who="status"))
+            time.sleep(_HEAR_S)  # by then, everybody has said something
         except ForebayError as error:
             yield None, str(error)
         else:
