@@ -7,6 +7,8 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from forebay.run.bus import connect
 from forebay.run.operator import Operator
 from forebay.store.catalog import open_catalog
@@ -63,3 +65,14 @@ class ControlStand(Stand):
             Operator(self.config, bus, catalog, who="test") as operator,
         ):
             yield operator
+
+
+def one_host(_: pytest.FixtureRequest) -> dict[str, Any]:
+    """Return the settings of a host by itself: a hub, SQLite."""
+    return {}
+
+
+def many_hosts(request: pytest.FixtureRequest) -> dict[str, Any]:
+    """Return the settings with which workers on any host could take part."""
+    broker, database = request.getfixturevalue("rabbit"), request.getfixturevalue("postgres_server")
+    return {"bus": broker.url, "catalog": database.database()}

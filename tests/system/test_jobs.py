@@ -12,7 +12,7 @@ from forebay.errors import ConfigError, NoWorkerError, ServiceError, StateError,
 from forebay.job import ENDS
 from forebay.store.check import check_file
 
-from .control_stand import RATE_HZ, ControlStand
+from .control_stand import RATE_HZ, ControlStand, many_hosts, one_host
 from .stand import wait_until
 
 pytestmark = pytest.mark.system
@@ -20,14 +20,17 @@ pytestmark = pytest.mark.system
 WAIT_S = 30.0
 
 
-@pytest.fixture(scope="module")
-def stand(tmp_path_factory):
+@pytest.fixture(scope="module", params=[one_host, many_hosts])
+def stand(tmp_path_factory, request):
     routines = {
         "add": {"function": "operator:add", "description": "Adds."},
         "hypot": {"function": "math:hypot"},
     }
     with ControlStand(
-        tmp_path_factory.mktemp("jobs"), routines=routines, quotas={"pulses": 5000, "queued_jobs": 20}
+        tmp_path_factory.mktemp("jobs"),
+        routines=routines,
+        quotas={"pulses": 5000, "queued_jobs": 20},
+        **request.param(request),
     ) as stand:
         stand.serve_detector()
         stand.work_all(("record", "1"), ("record", "2"), ("retrieve", "1"))

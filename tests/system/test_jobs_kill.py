@@ -17,7 +17,7 @@ from forebay.job import ENDS
 from forebay.run.ending import GOING_ON
 from forebay.store.check import check_file
 
-from .control_stand import ControlStand
+from .control_stand import ControlStand, many_hosts, one_host
 from .stand import wait_until
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(3600)]
@@ -42,16 +42,6 @@ def started(tmp_path):
             return stand
 
         yield start
-
-
-def one_host(_):
-    return {}
-
-
-def many_hosts(request):
-    """Return the settings with which workers on any host could take part."""
-    broker, database = request.getfixturevalue("rabbit"), request.getfixturevalue("postgres_server")
-    return {"bus": broker.url, "catalog": database.database()}
 
 
 class Killer(threading.Thread):
