@@ -12,6 +12,7 @@ NAMES = (
     "downstream_marker",
     "parity",
     "channel_id",
+    "channel",  # of chips of version 1
     "timestamp",
     "first_packet",
     "dataword",

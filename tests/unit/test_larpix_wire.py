@@ -4,7 +4,7 @@ import contextlib
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from forebay.errors import ConfigError, WireError
@@ -24,6 +24,7 @@ DISJOINT = {
 }
 
 
+@settings(deadline=None)
 @given(st.sampled_from(sorted(FORMATS)), st.data())
 def test_fields_come_back(name, data):
     word_format = FORMATS[name]
@@ -66,6 +67,7 @@ def records(draw):
     return np.concatenate(made) if made else np.zeros(0, pacman.WORD)
 
 
+@settings(deadline=None)
 @given(st.data())
 def test_batches_have_the_words_of_their_messages(data):
     parts = [records(data.draw) for _ in range(data.draw(st.integers(0, 4)))]
@@ -85,6 +87,7 @@ def test_batches_have_the_words_of_their_messages(data):
     assert [pacman.decode(message).words.tobytes() for message in messages] == [p.tobytes() for p in parts]
 
 
+@settings(deadline=None)
 @given(st.lists(st.binary(max_size=60), max_size=8), st.sampled_from(sorted(FORMATS)))
 def test_hostile_messages(messages, name):
     batch = Batch(b"".join(messages), np.array(list(map(len, messages)), np.uint32))
@@ -100,6 +103,7 @@ def test_hostile_messages(messages, name):
                 continue
 
 
+@settings(deadline=None)
 @given(st.integers(0, 40), st.binary(max_size=64), st.sampled_from(b"D?!"))
 def test_hostile_words(n_words, body, kind):
     body = body[: len(body) // 16 * 16]
@@ -137,6 +141,7 @@ def test_lengths_must_add_up():
         Batch(b"12345678", np.array([7]))
 
 
+@settings(deadline=None)
 @given(
     st.lists(
         st.one_of(
@@ -179,6 +184,7 @@ def test_commands_that_do_not_fit(command):
         pacman.encode_commands(pacman.REQUEST, 0, [command])
 
 
+@settings(deadline=None)
 @given(st.lists(st.integers(0, 2**54 - 1), max_size=5), st.integers(0, 255), st.integers(0, 255))
 def test_blocks_come_back(words, group, channel):
     made = block.make(block.WORD, np.array(words, np.uint64), group, channel)
@@ -187,6 +193,7 @@ def test_blocks_come_back(words, group, channel):
     assert set(again["io_group"].tolist()) <= {group}
 
 
+@settings(deadline=None)
 @given(st.sampled_from(["2", "2b", "lightpix-1"]), st.data())
 def test_settings_come_back(version, data):
     before = registers.default_registers(version)
@@ -237,6 +244,7 @@ def test_events_carry_messages():
         messages_of(Event("board", 0, 0, {}, np.zeros(0, np.uint32)))
 
 
+@settings(deadline=None)
 @given(st.lists(st.integers(0, 2**64 - 1), max_size=5), st.binary(max_size=40))
 def test_serial_frames_come_back(words, noise):
     data = dataserver.serial(np.array(words, np.uint64))
@@ -252,6 +260,7 @@ def test_words_for_the_data_server():
         dataserver.send_word(2**54, 3, word.V1)
 
 
+@settings(deadline=None)
 @given(st.sampled_from("DTH"), st.integers(0, 2**56 - 1), st.integers(0, 255))
 def test_server_messages_come_back(kind, number, io_channel):
     words = np.array([number, 0], np.uint64)

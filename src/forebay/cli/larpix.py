@@ -101,7 +101,7 @@ def record(
     form: Annotated[
         Literal["packets", "raw"], typer.Option(help="Packets, or messages as they come.")
     ] = "raw",
-    format_version: Annotated[str, typer.Option("--format", help="Of packets: 2.0 to 2.4.")] = "2.4",
+    format_version: Annotated[str, typer.Option("--format", help="Of packets: 2.0 to 2.4, or 1.0.")] = "2.4",
     run: Annotated[int | None, typer.Option(min=0, help="Run number.")] = None,
     stream: Annotated[str, typer.Option(help="Data stream, for the catalogue.")] = "",
     seconds: Annotated[float | None, typer.Option(min=0, help="End after so long; else by Ctrl-C.")] = None,
@@ -159,7 +159,7 @@ def record(
 def convert(
     raw: Annotated[Path, typer.Argument(help="Raw file.")],
     packets: Annotated[Path, typer.Argument(help="Packet file to write; never overwritten.")],
-    format_version: Annotated[str, typer.Option("--format", help="2.0 to 2.4.")] = "2.4",
+    format_version: Annotated[str, typer.Option("--format", help="2.0 to 2.4, or 1.0.")] = "2.4",
     asic: AsicOption = "2",
     asic_of: Annotated[
         list[str] | None, typer.Option(metavar="GROUP=ASIC", help="Of one io group, where they differ.")
