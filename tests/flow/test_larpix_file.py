@@ -103,6 +103,31 @@ def test_older_versions(tmp_path, version):
     assert bool(data["register_data"].any()) == (version == "2.3")
 
 
+def test_version_1_0(tmp_path):
+    boards = {"board1": lm.Board(1, "1")}
+    random = np.random.default_rng(2)
+    kinds = [0, 0, 1, 2, 3]
+    fields = {"packet_type": kinds, "chip_id": [7, 8, 7, 9, 9], "channel_id": [31, 2, 0, 0, 0]}
+    words = word.encode(fields | {"dataword": [1000, 7, 0, 0, 0], "fifo_full": [1, 0, 0, 0, 0]}, word.V1)
+    words = np.where(np.array(kinds) > 1, words | np.uint64(5 << 10 | 6 << 18), words)
+    records = pacman.data_words(random.integers(1, 5, 5), 0, words)
+    file = LarpixFile(tmp_path / "a.h5", lm.LarpixRecording(boards=boards, format_version="1.0"))
+    file.note(SECOND, "hello")
+    file.write([block([pacman.encode(pacman.DATA_MESSAGE, SECOND, records)], asic_version="1")])
+    file.close()
+    with PacketFile(tmp_path / "a.h5") as read:
+        rows, stored = read.rows(), read.stored()
+    assert stored["chip_key"][:2].tolist() == [b"", b""]
+    assert stored["chip_key"][2] == f"1-{records['channel'][0]}-7".encode()
+    assert rows["packet_type"].tolist() == [5, 4, *kinds]
+    assert rows["dataword"].tolist() == [0, 0, 1000, 7, 0, 0, 0]
+    assert rows["channel_id"].tolist() == [0, 0, 31, 2, 0, 0, 0]
+    assert rows["local_fifo"].tolist() == [0, 0, 2, 0, 0, 0, 0]
+    assert rows["register_data"].tolist() == [0, 0, 0, 0, 0, 6, 6]
+    assert rows["io_channel"][2:].tolist() == records["channel"].tolist()
+    assert not problems(tmp_path / "a.h5")
+
+
 def test_conversion_of_a_raw_file_is_the_packet_file(tmp_path):
     events = two_boards()
     write(tmp_path / "raw.h5", events, form="raw")
@@ -257,7 +282,8 @@ def test_a_full_disk(tmp_path, monkeypatch, form):
     "recording",
     [
         {"format_version": "2.5"},
-        {"format_version": "1.0"},
+        {"format_version": "0.0"},
+        {"format_version": "1.0", "boards": BOARDS},
         {"form": "raw", "chips": (lm.ChipRegisters(1, 1, 1, "2", b""),)},
     ],
 )

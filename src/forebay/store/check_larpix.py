@@ -19,7 +19,7 @@ from forebay.store.report import Check, Chunk, Found, Layout
 from forebay.wire.larpix.row import TIMESTAMP, VERSIONS
 from forebay.wire.pacman_account import BoardAccount
 
-_READ_VERSIONS = ("0.0", "1.0", *VERSIONS)
+_READ_VERSIONS = ("0.0", *VERSIONS)
 _BLOCK = 64
 
 

@@ -46,7 +46,7 @@ class LarpixRecording(msgspec.Struct, frozen=True):
     form:
         ``packets`` (LArPix+HDF5) or ``raw`` (messages as they came).
     format_version:
-        Of LArPix+HDF5: 2.0 to 2.4.
+        Of LArPix+HDF5: 2.0 to 2.4, or 1.0 where all chips are of version 1.
     boards:
         Name of the board, as events have it -> board.
     run, subrun, data_stream:
@@ -116,6 +116,12 @@ def check_recording(recording: LarpixRecording) -> None:
     """Refuse what cannot be written; `ConfigError` says what can be."""
     if recording.form == "packets":
         check_version(recording.format_version)
+        others = [name for name, board in recording.boards.items() if board.asic_version != "1"]
+        if recording.format_version == "1.0" and others:
+            raise ConfigError(
+                f"LArPix+HDF5 1.0 cannot hold what {others[0]} sends: its chips are not of version 1.",
+                "Write packets of format version 2.4.",
+            )
     if recording.chips and (recording.form == "raw" or recording.format_version != "2.4"):
         raise ConfigError(
             "Configurations of chips cannot be written to this kind of file.",

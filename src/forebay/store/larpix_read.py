@@ -14,18 +14,10 @@ from numpy.typing import NDArray
 
 from forebay.errors import StoreError
 from forebay.store.larpix_manifest import ChipRegisters
-from forebay.wire.larpix.row import ROW, WIDE_ROW, Rows
+from forebay.wire.larpix.row import OLD_NAMES, ROW, WIDE_ROW, Rows
 from forebay.wire.pacman_batch import PacmanArrays
 
 _DATASETS = {"0.0": "raw_packet"}
-_OLD_NAMES = {
-    "type": "packet_type",
-    "chipid": "chip_id",
-    "channel": "channel_id",
-    "adc_counts": "dataword",
-    "register": "register_address",
-    "value": "register_data",
-}
 
 
 def _text(value: Any) -> str:
@@ -120,10 +112,11 @@ def modern(stored: Rows) -> Rows:
     names = stored.dtype.names or ()
     if stored.dtype in (ROW, WIDE_ROW):
         return stored
-    is_wide = "dataword" in names and stored.dtype["dataword"].itemsize > 1
+    adc = "adc_counts" if "adc_counts" in names else "dataword"
+    is_wide = adc in names and stored.dtype[adc].itemsize > 1
     rows = np.zeros(len(stored), WIDE_ROW if is_wide else ROW)
     for name in names:
-        new = _OLD_NAMES.get(name, name)
+        new = OLD_NAMES.get(name, name)
         if new in (ROW.names or ()):
             rows[new] = stored[name]
     if "fifo_half" in names:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from forebay.store.larpix_manifest import CHUNK_MESSAGES, CHUNK_ROWS, ChipRegisters, LarpixRecording
 from forebay.store.room import Room, WriteBack
-from forebay.wire.larpix.row import MESSAGE, PACKET_TYPES, SYNC, Rows, of_version, row_type
+from forebay.wire.larpix.row import MESSAGE, PACKET_TYPES, SYNC, Rows, of_version, row_type, stored_type
 from forebay.wire.larpix.word import WordFormat, format_of
 from forebay.wire.pacman_batch import PacmanArrays
 
@@ -23,7 +23,7 @@ NOTE = np.dtype([("message", "S64"), ("timestamp", "<u8"), ("index", "<u4")])
 _CONFIG = (("timestamp", "<u8"), ("io_group", "u1"), ("io_channel", "u1"), ("chip_id", "u1"))
 _CONFIG_REGISTERS = 239  # as larpix-control has it; wider only for chips that have more
 _STANDING = 4 * 2**20  # bytes that closing a file takes at most
-_WITHOUT_SYNC = ("2.0", "2.1")  # versions that have no rows for sync and trigger words
+_WITHOUT_SYNC = ("1.0", "2.0", "2.1")  # versions that have no rows for sync and trigger words
 _GROWTH = 64  # chunks by which a dataset is made longer at a time
 _PACKED_MESSAGES, _PACKED_BYTES = 8 * CHUNK_MESSAGES, 4 * 2**20
 
@@ -104,8 +104,9 @@ class PacketTree(_Open):
         self._about.attrs["version"] = self._version
         kinds = {format_of(board.asic_version) for board in recording.boards.values()}
         self.kind = row_type(kinds)
+        self._stored = stored_type(self._version, self.kind)
         self._rows = self._file.create_dataset(
-            "packets", (0,), self.kind, maxshape=(None,), chunks=(CHUNK_ROWS,), fillvalue=None
+            "packets", (0,), self._stored, maxshape=(None,), chunks=(CHUNK_ROWS,), fillvalue=None
         )
         lines = "".join(f"{number}: '{name}',\n" for number, name in PACKET_TYPES.items())
         self._rows.attrs["packet_types"] = f"\n{lines}"
@@ -124,7 +125,7 @@ class PacketTree(_Open):
             is_packet = rows["packet_type"] < SYNC
             n_unknown += len(rows) - int(np.count_nonzero(is_packet))
             rows = rows[is_packet]
-        self._take_room((self._n_pending + len(rows) + CHUNK_ROWS) * self.kind.itemsize)
+        self._take_room((self._n_pending + len(rows) + CHUNK_ROWS) * self._stored.itemsize)
         self.words_without_row += n_unknown
         self._pending.append(of_version(rows, self._version).view(np.uint8))  # bytes are copied much faster
         self._n_pending += len(rows)
@@ -141,7 +142,7 @@ class PacketTree(_Open):
 
     def _write(self, n_chunks: int) -> None:
         pending = np.concatenate(self._pending)
-        n_bytes = CHUNK_ROWS * self.kind.itemsize
+        n_bytes = CHUNK_ROWS * self._stored.itemsize
         first = len(self._checksums)
         if self._rows.shape[0] < (first + n_chunks) * CHUNK_ROWS:
             self._rows.resize(((first + n_chunks + _GROWTH) * CHUNK_ROWS,))
@@ -157,7 +158,7 @@ class PacketTree(_Open):
         self._rows.resize((self.n,))
         if self._n_pending:
             rest = np.concatenate(self._pending)
-            self._rows[self.n - self._n_pending :] = rest.view(self.kind)
+            self._rows[self.n - self._n_pending :] = rest.view(self._stored)
             self._checksums.append(xxhash.xxh3_64_intdigest(rest.data))
             self._pending, self._n_pending = [], 0
 

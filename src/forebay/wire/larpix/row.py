@@ -12,6 +12,7 @@ from forebay.errors import ConfigError
 from forebay.wire.larpix.word import (
     CONFIG_READ,
     CONFIG_WRITE,
+    DATA,
     V1,
     WordFormat,
     Words,
@@ -26,8 +27,8 @@ TIMESTAMP, MESSAGE, SYNC, TRIGGER = range(4, 8)
 TO_CHIP, FROM_CHIP = 0, 1
 """Values of ``direction``."""
 
-VERSIONS: Final = ("2.0", "2.1", "2.2", "2.3", "2.4")
-"""Versions of the format that are written; 0.0 and 1.0 are read."""
+VERSIONS: Final = ("1.0", "2.0", "2.1", "2.2", "2.3", "2.4")
+"""Versions of the format that are written, 1.0 only of chips of version 1; 0.0 is read."""
 
 PACKET_TYPES: Final = MappingProxyType(
     {
@@ -73,6 +74,31 @@ ROW: Final = np.dtype(list(_COLUMNS))
 WIDE_ROW: Final = np.dtype([(name, "<u2" if name == "dataword" else kind) for name, kind in _COLUMNS])
 """The same with room for datawords of 10 bits (chips of version 1 and 3)."""
 
+OLD_ROW: Final = np.dtype(
+    [
+        ("chip_key", "S32"),
+        *((name, "u1") for name in ("type", "chipid", "parity", "valid_parity", "channel")),
+        ("timestamp", "<u8"),
+        ("adc_counts", "<u2"),
+        *((name, "u1") for name in ("fifo_half", "fifo_full", "register", "value")),
+        ("counter", "<u4"),
+        ("direction", "u1"),
+    ]
+)
+"""A row of version 1.0; ``adc_counts`` is wider than larpix-control writes it, which cannot hold 10 bits."""
+
+OLD_NAMES: Final = MappingProxyType(
+    {
+        "type": "packet_type",
+        "chipid": "chip_id",
+        "channel": "channel_id",
+        "adc_counts": "dataword",
+        "register": "register_address",
+        "value": "register_data",
+    }
+)
+"""Columns of versions 0.0 and 1.0 that were renamed later."""
+
 Rows = NDArray[np.void]
 
 _OF_DATA = (
@@ -100,6 +126,11 @@ def row_type(formats: set[WordFormat] | frozenset[WordFormat]) -> np.dtype[Any]:
     return WIDE_ROW if any(one.fields["dataword"][1] > 8 for one in formats) else ROW
 
 
+def stored_type(version: str, kind: np.dtype[Any]) -> np.dtype[Any]:
+    """Return what `of_version` makes of rows of `kind`."""
+    return OLD_ROW if version == "1.0" else kind
+
+
 def fill(rows: Rows, words: Words, word_format: WordFormat) -> None:
     """Write every field of the words into their rows, whatever the packet type; rows must be zero.
 
@@ -119,7 +150,7 @@ def fill(rows: Rows, words: Words, word_format: WordFormat) -> None:
 
 def of_version(rows: Rows, version: str) -> Rows:
     """Return rows as `version` fills them: up to 2.2, fields that a packet type does not have are 0."""
-    if version not in ("2.0", "2.1", "2.2"):
+    if version not in ("1.0", "2.0", "2.1", "2.2"):
         return rows
     kinds = rows["packet_type"]
     is_config = (kinds == CONFIG_WRITE) | (kinds == CONFIG_READ)
@@ -128,4 +159,27 @@ def of_version(rows: Rows, version: str) -> Rows:
         rows[name][~is_config] = 0
     for name in _OF_DATA:
         rows[name][is_config] = 0
-    return rows
+    return _old(rows) if version == "1.0" else rows
+
+
+def _old(rows: Rows) -> Rows:
+    """Return rows of version 1.0."""
+    old = np.zeros(len(rows), OLD_ROW)
+    for name in OLD_ROW.names or ():
+        new = OLD_NAMES.get(name, name)
+        if new in (rows.dtype.names or ()):
+            old[name] = rows[new]
+    is_data, is_word = rows["packet_type"] == DATA, rows["packet_type"] < TIMESTAMP
+    for name in ("channel", "adc_counts"):
+        old[name][~is_data] = 0
+    old["timestamp"][is_word & ~is_data] = 0
+    old["fifo_half"], old["fifo_full"] = (
+        (rows["local_fifo"] & 1) * is_data,
+        (rows["local_fifo"] >> 1) * is_data,
+    )
+    keys = np.stack([rows[name][is_word] for name in ("io_group", "io_channel", "chip_id")], 1)
+    known, inverse = np.unique(keys, axis=0, return_inverse=True)
+    texts = np.array(["-".join(map(str, key)) for key in known.tolist()], "S32")
+    if len(texts):
+        old["chip_key"][is_word] = texts[inverse.ravel()]
+    return old
