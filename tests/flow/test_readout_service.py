@@ -1,5 +1,6 @@
 """The whole way of a readout: simulated modules, assembler, publishers, listener, file."""
 
+import socket
 import threading
 from contextlib import closing
 from ipaddress import ip_address
@@ -64,7 +65,7 @@ def send(assembler, n_cycles, **options):
 def numbers_in(path):
     with closing(ReadoutReader(path)) as reader:
         readouts = reader.read()
-    truths = target.counts_of(readouts["data"][:, 0, 0]) // 3
+    truths = target.counts_of(np.nan_to_num(readouts["data"][:, 0, 0])) // 3
     return truths.tolist(), readouts
 
 
@@ -116,6 +117,38 @@ def test_what_waits_in_the_socket_at_a_stop_is_taken(tmp_path):
     assembler.run(stop)
     assert file.counters["written"] == 200
     assert assembler.status()["receiver"]["malformed"] == 320
+
+
+@pytest.mark.parametrize("when", ["before", "between"])
+def test_random_datagrams_harm_nobody(tmp_path, when):
+    random = np.random.default_rng(1)
+    file = ReadoutFile(tmp_path / "a.h5", ReadoutRecording())
+    assembler = ReadoutAssembler(INPUT, [file])
+    running = Running(assembler.run)
+    n_sent = 0
+    with closing(socket.socket(socket.AF_INET, socket.SOCK_DGRAM)) as stranger:
+        stranger.bind(("127.0.0.105", 0))
+
+        def disturb():
+            for _ in range(500):
+                data = random.bytes(int(random.choice([0, 7, 144, 288, 1440, 14400])))
+                stranger.sendto(data, ("127.0.0.1", assembler.port))
+
+        if when == "before":
+            disturb()
+        send(assembler, 10)
+        if when == "between":
+            disturb()
+        send(assembler, 10, faults=CameraFaults(leap={0: 0.2}))
+        n_sent = 500 + 20 * 32
+    until(lambda: assembler.status()["receiver"]["datagrams"] == n_sent)
+    running.end()
+    status = assembler.status()
+    assert status["receiver"]["malformed"] > 100
+    assert status["builder"]["implausible"] > 100
+    truths, readouts = numbers_in(tmp_path / "a.h5")
+    whole = ~np.isnan(readouts["data"]).any(axis=(1, 2))
+    assert np.array(truths)[whole].tolist() == [*range(100), *range(100)]
 
 
 def test_pausing_withholds_and_counts(tmp_path):

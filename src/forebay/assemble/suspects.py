@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -9,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 _MOST = 256
-"""Blocks kept of one module: what comes until the other modules have moved, too."""
+"""Blocks kept of one module, the newest: what comes until the other modules have moved, too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,11 +26,7 @@ class Suspects:
     """The refused blocks of each module since the last one of it that was accepted."""
 
     def __init__(self, n_modules: int) -> None:
-        self._of: list[list[Suspect]] = [[] for _ in range(n_modules)]
-        self._n = 0
-
-    def __len__(self) -> int:
-        return self._n
+        self._of: list[deque[Suspect]] = [deque(maxlen=_MOST) for _ in range(n_modules)]
 
     @property
     def n_modules(self) -> int:
@@ -37,17 +34,14 @@ class Suspects:
         return sum(map(bool, self._of))
 
     def keep(self, module: int, suspect: Suspect) -> None:
-        """Keep a block, unless there are too many of its module."""
-        if len(self._of[module]) < _MOST:
-            self._of[module].append(suspect)
-            self._n += 1
+        """Keep a block; where there are too many of its module, the oldest one goes."""
+        self._of[module].append(suspect)
 
     def forget(self, modules: Iterable[int]) -> None:
         """Forget those of modules that go on as before."""
-        if self._n:
-            for module in modules:
-                self._n -= len(self._of[module])
-                self._of[module] = []
+        for module in modules:
+            if self._of[module]:
+                self._of[module].clear()
 
     def take(self, time_ns: int, reach_ns: int) -> list[tuple[int, Suspect]]:
         """Return module and block of those within reach of a time tag, and forget all."""
