@@ -105,7 +105,7 @@ def test_no_services_run(stand):
 
 
 def test_a_detector_that_is_not_configured(running):
-    done = running.forebay("record", "NOBODY", "a.h5", "--config", running.config_path)
+    done = running.forebay("record", "NOBODY", "a.h5", "--direct", "--config", running.config_path)
     says(done, "'NOBODY' is not configured", f"Configured are: {running.name}")
 
 

@@ -41,8 +41,8 @@ _LOOK_S = 0.2
 
 
 @contextmanager
-def operator_of(config: Path) -> Iterator[Operator]:
-    """Lend the operator of a configuration.
+def operator_of(config: Path, hint: str = "") -> Iterator[Operator]:
+    """Lend the operator of a configuration; `hint` says what could be done where the bus is away.
 
     Raises
     ------
@@ -50,12 +50,17 @@ def operator_of(config: Path) -> Iterator[Operator]:
         If nothing runs that could be asked.
     """
     from forebay.config import load
+    from forebay.errors import BusError
     from forebay.run.bus import connect
     from forebay.run.operator import Operator
     from forebay.store.catalog import open_catalog
 
     loaded = load(config)
-    bus = connect(loaded, name="forebay", patience_s=_CONNECT_S)
+    try:
+        bus = connect(loaded, name="forebay", patience_s=_CONNECT_S)
+    except BusError as error:
+        error.todo = f"{error.todo} {hint}".strip()
+        raise
     try:
         catalog = open_catalog(loaded)
         try:

@@ -119,7 +119,8 @@ def ask(
     from forebay.cli.control import operator_of, see_through
     from forebay.cli.job_view import print_ends, print_json, show_jobs, show_plans
 
-    with operator_of(config) as operator:
+    hint = "Or record in this process, without a job: --direct" if kind == "record" else ""
+    with operator_of(config, hint) as operator:
         if dry_run:
             plans = operator.plan(kind, parameters, proposal=about["proposal"], run=about["run"])
             if json:

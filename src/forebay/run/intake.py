@@ -127,10 +127,11 @@ class Intake:
                 return self._bus.call(asked, PLAN_TIMEOUT_S / 3)
             except NoWorkerError as error:
                 if time.monotonic() > nobody:
+                    known = ", ".join(sorted({*self._config.detectors, *self._config.routines})) or "nothing"
                     raise NoWorkerError(
                         f"No worker takes jobs {about}.",
                         "See forebay status. Workers start with forebay run, and take what the configuration "
-                        "of their host names.",
+                        f"of their host names; that of this host names {known}.",
                     ) from error
                 time.sleep(_AGAIN_S)
             except NoAnswerError as error:
