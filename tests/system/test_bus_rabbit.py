@@ -120,6 +120,18 @@ def test_a_client_of_psi_asks_and_hears(stand, peer):
     assert properties.delivery_mode == 2
 
 
+@pytest.mark.parametrize("timestamp", [1_700_000_000_123, 1_700_000_000_123_456_789, 2**64 - 1, 0])
+def test_times_of_others_in_other_units(stand, peer, timestamp):
+    """The broker of SwissFEL writes nanoseconds where AMQP has seconds."""
+    bus = stand.connect()
+    bus.declare("record", ["#"])
+    peer.basic_publish("request", "bs.x", "{}", pika.BasicProperties(correlation_id="x", timestamp=timestamp))
+    delivery = take(bus.work("record"))
+    if timestamp // 1_700_000_000 > 0 and timestamp < 2**63:
+        assert delivery.message.time_ns == 1_700_000_000 * 10**9
+    delivery.ack()
+
+
 def test_garbage_of_others_is_thrown_away(stand, peer):
     bus = stand.connect()
     bus.declare("record", ["#"])

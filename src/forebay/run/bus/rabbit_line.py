@@ -30,6 +30,7 @@ CONFIRM_S = 3.0
 """Brokers confirm within milliseconds."""
 
 _BACKOFF_S = (0.1, 0.2, 0.5, 1.0, 2.0)
+_CALM_S = 5.0
 _CONNECT_S = 5.0
 _LEAVE_S = 1.0
 _LOST = (*CONNECTION_EXCEPTIONS, ValueError)
@@ -286,7 +287,7 @@ class RabbitLine:
                 n_failures += 1
                 continue
             LOG.info("connected", extra={"fields": {"broker": self.shown}})
-            n_failures, self._refused = 0, False
+            self._refused = False
             self._changed.set()
             await self._session.lost.wait()
             if self._closed:
@@ -295,6 +296,9 @@ class RabbitLine:
             self._why = "the connection was lost"
             lost, self._session = self._session, None
             await self._end(lost)
+            n_failures = 0 if time.monotonic() - lost.since > _CALM_S else n_failures + 1
+            if n_failures:
+                await asyncio.sleep(_BACKOFF_S[min(n_failures, len(_BACKOFF_S)) - 1])
 
     async def _connect(self) -> Session:
         connection = await aio_pika.connect(

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 
 import aio_pika
 from aio_pika.abc import AbstractIncomingMessage
+from pamqp import decode
 
 from forebay.errors import BusError
 from forebay.ports import Message
@@ -15,7 +16,23 @@ from forebay.run.bus.text import decode_body, encode_body, stamped
 TIME = "time_ns"
 KEY = "forebay-key"
 AGAIN = "forebay-again"
+_SECONDS = 10**11
+"""Larger times are counted in something smaller than seconds."""
+
 _OURS = (TIME, KEY, AGAIN, "x-death", "x-delivery-count")
+
+
+def _timestamp(value: bytes) -> tuple[int, datetime]:
+    """Decode a time of AMQP, also one that is counted in ms, us or ns instead of seconds."""
+    time = float(int.from_bytes(value[:8], "big"))
+    while time > _SECONDS:
+        time /= 1000
+    return 8, datetime.fromtimestamp(time, UTC)
+
+
+# The broker of SwissFEL writes nanoseconds; the library's decoder fails at them, and with it the connection,
+# again and again, because the broker delivers that message again.
+decode.METHODS["timestamp"] = decode.TABLE_MAPPING[b"T"] = _timestamp
 
 
 def to_amqp(message: Message, **properties: object) -> aio_pika.Message:
