@@ -121,3 +121,11 @@ def test_the_end_of_a_run_is_a_second(tmp_path):
     assert file.manifest.boards["board1"].counters["malformed"] == 1
     with PacketFile(tmp_path / "a.h5") as read:
         assert np.count_nonzero(read.rows()["packet_type"] < 4) == 12
+
+
+def test_a_board_whose_clock_is_ahead_loses_nothing(tmp_path):
+    events = [block([message(np.random.default_rng(1), 4, SECOND)])]
+    file = LarpixFile(tmp_path / "a.h5", recording())
+    assert drain(Replayed(events), [file], SECOND - 100, patience=20.0).n_behind == 0
+    file.close()
+    assert file.counters["words_written"] == 4

@@ -2,6 +2,8 @@
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from forebay.errors import ConfigError
 from forebay.sim.larpix import WORDS_SENT, BoardOptions, SimulatedBoard
@@ -76,6 +78,16 @@ def test_registers():
     assert [one.kind for one in answers] == ["P", "W", "R", "R", "E"]
     assert (answers[2].value, answers[3].value) == (3, board.words_sent)
     assert pacman.decode(board.answer(b"nonsense", T0)).kind == pacman.REPLY
+
+
+@settings(deadline=None, max_examples=50)
+@given(st.binary(max_size=100), st.lists(st.binary(min_size=16, max_size=16), max_size=4))
+def test_any_request_is_answered(noise, words):
+    board = SimulatedBoard(BoardOptions(), T0)
+    request = pacman.encode(pacman.REQUEST, 0, np.array(words, "V16").view(pacman.WORD))
+    for one in (noise, request):
+        assert pacman.decode(board.answer(one, T0)).kind == pacman.REPLY
+    assert board.messages(T0 + 0.1)
 
 
 MOMENT_COUNTERS = {"no-sync": "sync_gaps", "reset": "clock_resets", "switch": "clock_switches"}

@@ -80,10 +80,13 @@ def drain(inlet: Messages, sinks: Sequence[Sink], last_second: int, patience: fl
 
     Parameters
     ----------
+    last_second:
+        Of the host. A board whose clock is ahead of it has as its last second that of its newest message.
     patience:
         Most seconds to wait.
     """
     end = time.monotonic() + patience
+    limits = {name: max(last_second, newest) for name, newest in inlet.last_seconds.items()}
     heard = dict.fromkeys(inlet.last_seconds, time.monotonic())
     n_behind = 0
 
@@ -92,7 +95,7 @@ def drain(inlet: Messages, sinks: Sequence[Sink], last_second: int, patience: fl
         return [
             name
             for name, second in inlet.last_seconds.items()
-            if second <= last_second and now - heard[name] < _QUIET_S
+            if second <= limits[name] and now - heard[name] < _QUIET_S
         ]
 
     while open_boards() and time.monotonic() < end:
@@ -102,7 +105,7 @@ def drain(inlet: Messages, sinks: Sequence[Sink], last_second: int, patience: fl
         kept = []
         for event in events:
             heard[event.source] = time.monotonic()
-            of_run, n_words = _of_run(event, last_second)
+            of_run, n_words = _of_run(event, limits[event.source])
             n_behind += n_words
             if of_run is not None:
                 kept.append(of_run)
