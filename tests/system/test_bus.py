@@ -22,8 +22,8 @@ from .stand import PATIENCE_S, wait_until
 
 pytestmark = pytest.mark.system
 
-MANY = int(os.environ.get("FOREBAY_BUS_REQUESTS", "10000"))
-"""Requests in the test of many; a long run has more."""
+MANY = int(os.environ.get("FOREBAY_BUS_REQUESTS", "2000"))
+"""Requests in the test of many; a long run has 10000 and more."""
 
 
 @pytest.fixture(params=["embedded", "rabbitmq"])
