@@ -3,7 +3,7 @@
 from contextlib import suppress
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from forebay.errors import WireError
@@ -44,6 +44,7 @@ def messages(schema):
     )
 
 
+@settings(deadline=None)
 @given(st.data())
 def test_what_is_encoded_is_decoded(data):
     schema = data.draw(st.sampled_from(SCHEMAS))
@@ -51,6 +52,7 @@ def test_what_is_encoded_is_decoded(data):
     assert cdts.decode(schema, cdts.encode(schema, message)) == message
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=80), st.sampled_from(SCHEMAS))
 def test_hostile_bytes_are_refused_or_read(data, schema):
     with suppress(WireError):

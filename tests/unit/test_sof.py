@@ -5,7 +5,7 @@ from struct import pack
 from zlib import crc32
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from forebay.errors import WireError
@@ -28,6 +28,7 @@ def container(bunches, compressor=Compressor.NONE):
     return data, ends
 
 
+@settings(deadline=None)
 @given(OBJECTS, st.sampled_from(Compressor))
 def test_what_is_written_is_read(bunches, compressor):
     found = sof.decode(container(bunches, compressor)[0])
@@ -36,6 +37,7 @@ def test_what_is_written_is_read(bunches, compressor):
     assert (found.created_s, found.n_damaged, found.is_whole) == (1_700_000_000, 0, True)
 
 
+@settings(deadline=None)
 @given(OBJECTS, st.data())
 def test_what_was_cut_short_is_read_as_far_as_it_goes(bunches, data):
     whole, ends = container(bunches)
@@ -65,6 +67,7 @@ def test_version_0_is_read():
     assert (cut.objects, cut.is_whole) == (objects[:2], False)
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=200) | st.binary(max_size=200).map(lambda b: b"SOF\0" + bytes(4) + b"\1\0\0\0" + b))
 def test_hostile_bytes_are_refused_or_read(data):
     with suppress(WireError):

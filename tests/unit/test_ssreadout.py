@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from forebay.errors import WireError
@@ -55,6 +55,7 @@ def test_the_old_message_is_read():
     assert (back["data"] == 1.5).all()
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=100) | st.sampled_from([16911, 16913, 16416 - 8]).map(bytes))
 def test_hostile_bytes_are_refused(data):
     with pytest.raises(WireError, match="16416, 16912, 16920"):

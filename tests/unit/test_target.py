@@ -4,7 +4,7 @@ from contextlib import suppress
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
@@ -21,6 +21,7 @@ def addresses(*texts):
     return np.frombuffer(b"".join(map(packed, texts)), np.uint8).reshape(-1, 16)
 
 
+@settings(deadline=None)
 @given(arrays(np.uint16, (3, 64)), st.lists(TIMES, min_size=6, max_size=6))
 def test_what_is_encoded_is_decoded(amplitudes, times):
     time_ns, aux = np.array(times, np.uint64).reshape(2, 3)
@@ -37,6 +38,7 @@ def test_a_block_is_what_the_camera_sends():
     assert block.tobytes()[72:84].hex() == "000000000000000780208021"
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=2000))
 def test_hostile_bytes_are_blocks_or_an_error(data):
     if data and len(data) % 144 == 0:
@@ -46,6 +48,7 @@ def test_hostile_bytes_are_blocks_or_an_error(data):
             target.decode(data)
 
 
+@settings(deadline=None)
 @given(st.lists(st.sampled_from([0, 1, 143, 144, 145, 288, 1440, 1584, 5000]), max_size=20))
 def test_a_batch_gives_what_each_datagram_gives(sizes):
     random = np.random.default_rng(0)
@@ -96,6 +99,7 @@ def make_trigger(kind, n_bytes, seed):
     )
 
 
+@settings(deadline=None)
 @given(triggers())
 def test_trigger_patterns_come_back(one):
     datagram = trigger.encode(one)
@@ -109,6 +113,7 @@ def test_trigger_patterns_come_back(one):
         trigger.decode(datagram[:-1])
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=200) | st.binary(max_size=1200).map(lambda b: b"\xfe\xca" + b))
 def test_hostile_bytes_are_no_trigger_pattern(data):
     with suppress(WireError):

@@ -329,6 +329,7 @@ def test_no_block_is_given_to_another_readout(rate, packed, seed, loss, window_n
     assert (np.diff([int(one["time_ns"]) for one in bench.out]) > 0).all()
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 31), st.integers(0, 2**64 - 1)), max_size=60), st.integers(0, 9))
 def test_whatever_comes_is_accounted_for(blocks, wait_s):
     bench = Bench(buffer_length=8)
@@ -337,6 +338,7 @@ def test_whatever_comes_is_accounted_for(blocks, wait_s):
     bench.drain()
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 31), st.integers(-50, 50)), max_size=200), st.integers(1, 5))
 def test_whatever_comes_close_together_is_accounted_for(blocks, size):
     bench = Bench(buffer_length=8, window_ns=3)
