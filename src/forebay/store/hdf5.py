@@ -33,7 +33,21 @@ class _Stored:
     header: Array | None
 
 
-_Item = tuple[Event, NDArray[np.uint8], "Future[_Stored | None]"]
+class _Buffer:
+    """Memory for one chunk, made when the first image needs it: one that comes compressed does not."""
+
+    def __init__(self, n_bytes: int) -> None:
+        self._n_bytes = n_bytes
+        self._memory: NDArray[np.uint8] | None = None
+
+    @property
+    def memory(self) -> NDArray[np.uint8]:
+        if self._memory is None:
+            self._memory = np.empty(self._n_bytes, np.uint8)
+        return self._memory
+
+
+_Item = tuple[Event, _Buffer, "Future[_Stored | None]"]
 
 
 class ImageFile:
@@ -84,9 +98,9 @@ class ImageFile:
         if not recording.start_time:
             recording = msgspec.structs.replace(recording, start_time=m.now())
         self.n_buffers = n_buffers or 4 * threads + 2
-        self._free: queue.SimpleQueue[NDArray[np.uint8]] = queue.SimpleQueue()
+        self._free: queue.SimpleQueue[_Buffer] = queue.SimpleQueue()
         for _ in range(self.n_buffers):
-            self._free.put(np.full(buffer_bytes, 0, np.uint8))  # touched now: first use is slow
+            self._free.put(_Buffer(buffer_bytes))
         self._part = Part(path, recording)
         self._ordered: queue.SimpleQueue[_Item | None] = queue.SimpleQueue()
         self._received = 0
@@ -181,13 +195,14 @@ class ImageFile:
         """Bytes of the images in the file, as stored."""
         return self._written_bytes
 
-    def _store(self, event: Event, buffer: NDArray[np.uint8]) -> _Stored | None:
-        """Put the chunk of an event into `buffer`; None if the ring has overwritten it."""
+    def _store(self, event: Event, free: _Buffer) -> _Stored | None:
+        """Put the chunk of an event into a buffer; None if the ring has overwritten it."""
         stored = chunk_of(event, "data") if self._is_compressed else None
         if stored is not None:
             self._check(event, stored)
             header = np.array(event.arrays["header"]) if self._has_header else None
             return _Stored(stored.data, xxhash.xxh3_64_intdigest(stored.data.data), header)
+        buffer = free.memory
         try:
             with lend(event, "data") as pixels:
                 self._check(event, pixels)
