@@ -22,8 +22,10 @@ SLOTS = 512
 class ControlStand(Stand):
     """A stand whose services run without supervisor, so that each can be killed by itself."""
 
-    def __init__(self, directory: Path, **settings: Any) -> None:
-        super().__init__(directory, slots=SLOTS)
+    def __init__(
+        self, directory: Path, *, slots: int = SLOTS, detector: dict[str, Any] | None = None, **settings: Any
+    ) -> None:
+        super().__init__(directory, slots=slots, detector=detector)
         self.configure(self.settings | settings)
         self.workers: dict[tuple[str, str], Program] = {}
 
