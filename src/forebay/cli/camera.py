@@ -94,6 +94,7 @@ def receive(
     """Assemble readouts, publish them and write them, until Ctrl-C."""
     from forebay.assemble.timed import TimedRules
     from forebay.service.process import stop_on_signal
+    from forebay.service.queued import QueuedSink
     from forebay.service.readout import CameraInput, ReadoutAssembler
     from forebay.store.readout_layout import ReadoutRecording
     from forebay.store.readout_series import ReadoutSeries
@@ -107,7 +108,8 @@ def receive(
         if folder is not None:
             recording: Any = {"generation": generation, "compression": compression}
             series: Any = {"enumeration": enumerate_by, "limit_mib": limit_mib}
-            sinks.append(ReadoutSeries(folder, prefix, ReadoutRecording(**recording), **series))
+            files = ReadoutSeries(folder, prefix, ReadoutRecording(**recording), **series)
+            sinks.append(QueuedSink(files))
         assembler = ReadoutAssembler(camera, sinks)
     except BaseException:
         for sink in sinks:

@@ -17,6 +17,7 @@ from forebay.assemble.datagrams import BlockReceiver
 from forebay.assemble.timed import TimedBuilder, TimedRules
 from forebay.errors import StoreError
 from forebay.service.process import say
+from forebay.service.queued import QueuedSink
 from forebay.stream.readouts import ReadoutListener, ReadoutPublisher
 from forebay.wire.senders import ModuleRule
 from forebay.wire.target import N_MODULES
@@ -69,7 +70,8 @@ class ReadoutAssembler:
     ----------
     sinks:
         Get every readout, in order, while publishing is not paused; closed at the end of `run`. One that
-        fails is closed and left out, and the others go on.
+        fails is closed and left out, and the others go on. Slow ones belong into a
+        `forebay.service.queued.QueuedSink`.
 
     Raises
     ------
@@ -115,7 +117,6 @@ class ReadoutAssembler:
             self._receiver.close()
             for sink in self._sinks:
                 self._try(sink.close)
-            self._sinks = []
 
     def _look(self) -> None:
         """Once a second, ask the kernel what it dropped, and find out whether gathering is worth while."""
@@ -191,6 +192,7 @@ class ReadoutAssembler:
                 for sink in self._sinks
                 if isinstance(sink, ReadoutPublisher)
             ],
+            "queues": [dict(sink.counters) for sink in self._sinks if isinstance(sink, QueuedSink)],
             "failed": [str(error) for error in self.failed],
         }
 
