@@ -69,7 +69,7 @@ def test_simulated_received_looked_at_and_written(tmp_path):
     assert json.loads(sent.stdout)["datagrams"] == 60 * 31 == status["receiver"]["datagrams"]
     assert status["missing_modules"] == [3]
     assert status["queues"] == [{"offered": 600, "taken": 600, "overflow": 0}]
-    assert status["publishers"][0]["offered"] == 600 > status["publishers"][0]["sent"] > 0
+    assert status["publishers"][0]["offered"] == 600 >= status["publishers"][0]["sent"] > 0
     assert status["builder"]["used"] == 600 * 31
     with closing(ReadoutReader(tmp_path / "SlowSignalData001.hdf5")) as reader:
         readouts = reader.read()
