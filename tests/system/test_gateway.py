@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import socket
 import urllib.request
 from collections.abc import Iterator
@@ -177,6 +179,25 @@ def test_the_log_says_who_asked_and_no_secret(running, tokens):
     line = next(line for line in stand.logs().splitlines() if "jobs=who" in line)
     assert "token=operate" in line
     assert not [name for name, secret in tokens.items() if secret in stand.logs()]
+
+
+def killed(stand: Stand, role: str) -> None:
+    (pid,) = (pid for pid, words in stand.processes().items() if f" serve {role} " in words)
+    os.kill(pid, signal.SIGKILL)
+
+
+def test_a_watched_job_ends_although_hub_and_gateway_were_killed(running, tokens):
+    stand, url = running
+    with Client(url, token=tokens["operate"]) as client:
+        for role in ("hub", "gateway"):
+            (job,) = client.record([stand.name], images=300, file=f"killed-{role}.h5")
+            states = []
+            for update in client.watch(job.id):
+                if not states:
+                    killed(stand, role)
+                states.append(update.body["state"])
+            assert states[-1] == "finished"
+            assert client.job(job.id).n_done == 300
 
 
 # --- refusals at the start

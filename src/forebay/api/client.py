@@ -236,7 +236,7 @@ class Client:
         Raises
         ------
         ServiceError
-            If news were missed, because the connection was away for too long.
+            If news of everything were missed, because the connection was away for too long.
         """
         last, has_begun = "", False
         while True:
@@ -247,6 +247,8 @@ class Client:
                 response = self._send(connection, "GET", path, None, headers)
                 has_begun = True
                 for event, number, data in _events(response):
+                    if event == "gap" and job_id:
+                        continue  # how the job stands comes next, or with the next news of it
                     if event == "gap":
                         raise ServiceError(
                             "Some news were missed.", "Look at the jobs again, then watch again."
