@@ -10,7 +10,7 @@ import pytest
 
 from forebay.assemble.timed import TimedRules
 from forebay.errors import StoreError
-from forebay.service.readout import CameraInput, ReadoutAssembler, write_readouts
+from forebay.service.readout import CameraInput, ReadoutAssembler, rates, write_readouts
 from forebay.sim.camera import Camera, CameraFaults, CameraOptions
 from forebay.store.check import check_file
 from forebay.store.readout_file import ReadoutFile
@@ -149,6 +149,18 @@ def test_random_datagrams_harm_nobody(tmp_path, when):
     truths, readouts = numbers_in(tmp_path / "a.h5")
     whole = ~np.isnan(readouts["data"]).any(axis=(1, 2))
     assert np.array(truths)[whole].tolist() == [*range(100), *range(100)]
+
+
+def test_rates_and_losses_in_a_line(tmp_path):
+    assembler = ReadoutAssembler(INPUT, [])
+    before = assembler.status()
+    running = Running(assembler.run)
+    send(assembler, 10, modules=range(20))
+    send(assembler, 5, modules=[31], faults=CameraFaults(leap={0: 0.0}))
+    until(lambda: assembler.status()["receiver"]["datagrams"] == 205)
+    running.end()
+    said = rates(before, assembler.status(), 2.0)
+    assert said == "50.0 readouts/s, 21 modules, 0 open, module 31: 25.0/s" or "late" in said
 
 
 def test_pausing_withholds_and_counts(tmp_path):

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json as json_text
+import sys
 from pathlib import Path
+from threading import Thread
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 if TYPE_CHECKING:
-    from forebay.service.readout import ReadoutSink
+    from threading import Event
+
+    from forebay.service.readout import ReadoutAssembler, ReadoutSink
 
 camera_app = typer.Typer(help="Cameras with time-tagged modules (CHEC, TARGET).", no_args_is_help=True)
 
@@ -89,6 +93,7 @@ def receive(
     buffer_s: Annotated[float, typer.Option(min=0, help="Longest wait for a module.")] = 4.0,
     buffer_length: Annotated[int, typer.Option(min=1, help="Most readouts that wait.")] = 1000,
     relaxed_ip: Annotated[bool, typer.Option("--relaxed-ip", help="Modules modulo 32.")] = False,
+    every: Annotated[float, typer.Option(min=0, help="Say rates and losses so often, s; 0 never.")] = 0.0,
     json: JsonOption = False,
 ) -> None:
     """Assemble readouts, publish them and write them, until Ctrl-C."""
@@ -116,6 +121,8 @@ def receive(
             sink.close()
         raise
     with stop_on_signal() as stop:
+        if every:
+            Thread(target=_say_rates, args=(assembler, every, stop), daemon=True).start()
         assembler.run(stop)
     _say(assembler.status(), json)
     if assembler.failed:
@@ -194,6 +201,16 @@ def _publisher(text: str, generation: str) -> ReadoutSink:
         raise ConfigError(f"--publish {text!r} is not IP:PORT or IP:PORT:MODE.", "Write 127.0.0.101:5555.")
     chosen: Any = {"mode": mode or "local", "generation": generation}
     return ReadoutPublisher(ip, int(port), name=text, **chosen)
+
+
+def _say_rates(assembler: ReadoutAssembler, every: float, stop: Event) -> None:
+    from forebay.service.readout import rates
+
+    before = assembler.status()
+    while not stop.wait(every):
+        now = assembler.status()
+        print(rates(before, now, every), file=sys.stderr, flush=True)
+        before = now
 
 
 def _say(status: dict[str, Any], json: bool) -> None:

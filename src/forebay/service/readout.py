@@ -197,6 +197,23 @@ class ReadoutAssembler:
         }
 
 
+def rates(before: dict[str, Any], now: dict[str, Any], seconds: float) -> str:
+    """Say in a line what happened between two values of `ReadoutAssembler.status`: rates, losses, modules."""
+    builder, earlier = now["builder"], before["builder"]
+    blocks = np.subtract(now["blocks_of_module"], before["blocks_of_module"]) / seconds
+    said = [f"{(builder['readouts'] - earlier['readouts']) / seconds:.1f} readouts/s"]
+    said.append(f"{np.count_nonzero(blocks)} modules, {now['open']} open")
+    lost = {name: builder[name] - earlier[name] for name in ("late", "duplicate", "implausible", "evicted")}
+    came, drops = now["receiver"], before["receiver"]
+    lost |= {name: came[name] - drops[name] for name in ("malformed", "foreign", "kernel_drop")}
+    said += [f"{name} {n}" for name, n in lost.items() if n]
+    known = np.flatnonzero(now["blocks_of_module"])
+    if known.size:
+        usual = np.median(blocks[known])
+        said += [f"module {i}: {blocks[i]:.1f}/s" for i in known.tolist() if blocks[i] < 0.9 * usual]
+    return ", ".join(said)
+
+
 def write_readouts(
     listener: ReadoutListener, sink: ReadoutSink, stop: threading.Event, drain_s: float = _DRAIN_S
 ) -> int:
