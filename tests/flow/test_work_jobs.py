@@ -150,7 +150,7 @@ def test_a_dead_workers_part_is_recovered_when_its_pulses_are_about_to_go(config
     one = task(config, pulses="105..114")
     done = record(one)
     assert done.failed
-    assert "4 images" in done.reason
+    assert "4 of 10 images" in done.reason
     assert done.files[0].n_got == one.standing.n_done == 4
     assert names(config) == ["a.h5"]
     assert not [p for p in check_file(config.record.directory / "a.h5").problems if p.severity == "problem"]
@@ -161,6 +161,14 @@ def test_images_from_now_on_are_recovered_because_that_now_is_over(config, ring)
     done = record(task(config, images=10))
     assert done.failed
     assert done.files[0].n_got == 4
+
+
+def test_a_part_with_all_that_was_asked_for_is_a_finished_job(config, ring):
+    leave(config, range(140, 150), images=10)
+    done = record(task(config, images=10))
+    assert not done.failed
+    assert "recovered" in done.reason
+    assert done.files[0].n_got == 10
 
 
 def test_an_empty_part_loses_nothing_by_beginning_again(config, ring):

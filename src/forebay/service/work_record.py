@@ -101,7 +101,7 @@ def take_over(task: Task, asked: RecordParameters | RetrieveParameters, path: Pa
 
     A file that is in its place is the result. A part is thrown away if nothing is lost by beginning again:
     it has no image, or all pulses asked for are still remembered. Otherwise it is recovered, and the job
-    has failed.
+    has failed unless all that was asked for had been written.
     """
     if path.exists():
         found = manifest_of(path)
@@ -118,9 +118,8 @@ def take_over(task: Task, asked: RecordParameters | RetrieveParameters, path: Pa
         return None
     recover(part_of(path))
     found = manifest_of(path)
-    got = sum(source.got for source in found.sources.values())
-    reason = f"Its worker died; the {got} images that were written are kept in {path}."
-    return outcome(task, path, found, reason, failed=True)
+    reason, failed = _judge(task, found)
+    return outcome(task, path, found, reason, failed=failed)
 
 
 def _is_remembered(config: Config, asked: RecordParameters | RetrieveParameters) -> bool:
@@ -136,7 +135,12 @@ def _is_remembered(config: Config, asked: RecordParameters | RetrieveParameters)
 def _judge(task: Task, manifest: Manifest) -> tuple[str, bool]:
     """Return why a recording ended, for a person, and whether that is a failure."""
     if manifest.closed_by == "recover":
-        return f"Its worker died: {manifest.reason}.", True
+        got = sum(source.got for source in manifest.sources.values())
+        asked = task.job.n_asked
+        if got == asked:
+            return f"Its worker died with all {got} images written; the file was recovered.", False
+        of = "" if asked is None else f" of {asked}"
+        return f"Its worker died; the file was recovered and has {got}{of} images.", True
     match task.why:
         case "deadline":
             return "The deadline passed; the file holds what came until then.", True
