@@ -10,7 +10,8 @@ from typer.testing import CliRunner
 from forebay.cli.app import app
 from forebay.config import Config, load, masked, parse, read
 from forebay.config.keys import leaves
-from forebay.errors import ConfigError
+from forebay.errors import CatalogError, ConfigError
+from forebay.store.catalog.database import open_postgresql
 
 pytestmark = pytest.mark.unit
 
@@ -148,6 +149,19 @@ def test_a_wrong_url_is_shown_without_its_password():
         parse({"bus": "amqq://me:hunter2@host"}, "x")
     assert "hunter2" not in str(error.value)
     assert "amqq://me:***@host" in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["postgresql://u:hunter2@h:port/x", "postgresql://u:hunter2@[h/x", "postgresql://h/x?password=hunter2"],
+)
+def test_the_catalogue_shows_no_password(url, monkeypatch):
+    try:
+        said = open_postgresql(url).where
+    except CatalogError as error:
+        said = str(error)
+    assert said
+    assert "hunter2" not in said
 
 
 def test_leaves():

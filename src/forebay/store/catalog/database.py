@@ -13,6 +13,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
+from forebay.config import masked
 from forebay.errors import CatalogError
 
 BUSY_S = 30.0
@@ -131,7 +132,7 @@ def open_postgresql(url: str) -> Database:
     """
     try:
         parsed = sa.make_url(url).set(drivername="postgresql+psycopg")
-    except SQLAlchemyError as error:
+    except (SQLAlchemyError, ValueError) as error:  # a port that is no number is a ValueError
         raise CatalogError("catalog is not a URL.", "Write postgresql://USER:PASSWORD@HOST/NAME.") from error
     try:
         engine = sa.create_engine(parsed, pool_pre_ping=True, connect_args={"connect_timeout": 10})
@@ -140,7 +141,8 @@ def open_postgresql(url: str) -> Database:
             f"A catalogue in PostgreSQL needs {error.name}, which is not installed.",
             "Install it: pip install 'forebay[postgresql]'",
         ) from error
-    return Database(engine, parsed.render_as_string(hide_password=True).replace("+psycopg", ""))
+    shown = masked(parsed.render_as_string(hide_password=True).replace("+psycopg", ""))
+    return Database(engine, shown)
 
 
 @contextmanager
