@@ -178,7 +178,19 @@ def cli(*words):
     return result.output
 
 
+def test_a_file_with_a_password_that_others_may_read(file):
+    file.chmod(0o644)
+    assert read(file, {}).is_indiscreet
+    assert "chmod 600" in CliRunner().invoke(app, ["config", "check", str(file)]).stderr
+    file.chmod(0o600)
+    assert not read(file, {}).is_indiscreet
+    file.write_text("record: {directory: 'a:b'}")
+    file.chmod(0o644)
+    assert not read(file, {}).is_indiscreet
+
+
 def test_commands(file):
+    file.chmod(0o600)
     assert cli("check", file) == f"{file}: right (detectors jf).\n"
     assert json.loads(cli("check", file, "--json"))["ok"]
     shown = json.loads(cli("show", file, "--json"))

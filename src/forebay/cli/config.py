@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json as json_text
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -26,6 +27,8 @@ def check(file: FileArgument = DEFAULT, json: JsonOption = False) -> None:
     from forebay.config import read
 
     reading = read(file)
+    if reading.is_indiscreet:
+        print(f"{file} holds a password and others may read it: chmod 600 {file}", file=sys.stderr)
     if json:
         print(json_text.dumps({"file": str(file), "ok": True, "variables": [*reading.variables.values()]}))
         return

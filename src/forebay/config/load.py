@@ -36,6 +36,12 @@ class Reading:
         line = self.document.line_of(place)
         return "default" if line is None else f"{self.path}:{line}"
 
+    @property
+    def is_indiscreet(self) -> bool:
+        """Whether the file holds a password and others than its owner may read it."""
+        text = str(self.document.value)
+        return masked(text) != text and bool(self.path.stat().st_mode & 0o044)
+
 
 def load(path: Path) -> Config:
     """Read a configuration file, with the values of the environment in the place of its own.
