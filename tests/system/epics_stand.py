@@ -59,8 +59,8 @@ def loopback():
 
 
 class Ioc:
-    def __init__(self, environment, n_scalars=0, kind="first"):
-        command = [sys.executable, str(IOC), PREFIX, str(n_scalars), kind]
+    def __init__(self, environment, n_scalars=0, kind="first", before=()):
+        command = [*before, sys.executable, str(IOC), PREFIX, str(n_scalars), kind]
         self.process = subprocess.Popen(
             command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         )

@@ -46,13 +46,16 @@ class Postgres:
     ----------
     directory:
         Is made; data and log go there. Others must be able to reach it.
+    address:
+        Where it listens: loopback, or one of a network of this machine's own.
     """
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, address: str = "127.0.0.1") -> None:
         programs = _programs()
         assert programs is not None, missing()
         self._programs = programs
         self.directory = directory
+        self._address = address
         self.port = free_ports(1, socket.SOCK_STREAM)
         self._password = secrets.token_hex(8)
         self._process: subprocess.Popen[bytes] | None = None
@@ -69,6 +72,8 @@ class Postgres:
         password.write_text(self._password)
         words = ["-D", "data", "-U", "forebay", "--pwfile", password, "--auth", "scram-sha-256", "--no-sync"]
         self._run("initdb", *words)
+        with (self.directory / "data" / "pg_hba.conf").open("a") as file:
+            file.write(f"host all all {self._address}/24 scram-sha-256\n")
         self.start()
         return self
 
@@ -78,7 +83,7 @@ class Postgres:
     def start(self) -> None:
         """Start the server and wait until it takes connections."""
         settings = {
-            "listen_addresses": "127.0.0.1",
+            "listen_addresses": self._address,
             "port": self.port,
             "unix_socket_directories": self.directory,
             "max_connections": 200,
@@ -110,15 +115,15 @@ class Postgres:
     def database(self) -> str:
         """Make an empty database; return its URL."""
         name = f"forebay_{secrets.token_hex(4)}"
-        self._run("createdb", "-h", "127.0.0.1", "-p", self.port, "-U", "forebay", name)
-        return f"postgresql://forebay:{self._password}@127.0.0.1:{self.port}/{name}"
+        self._run("createdb", "-h", self._address, "-p", self.port, "-U", "forebay", name)
+        return f"postgresql://forebay:{self._password}@{self._address}:{self.port}/{name}"
 
     def said(self) -> str:
         """Return the server's log."""
         return (self.directory / "log").read_text(errors="replace")
 
     def _is_up(self) -> bool:
-        words = ["-q", "-h", "127.0.0.1", "-p", str(self.port)]
+        words = ["-q", "-h", self._address, "-p", str(self.port)]
         return subprocess.run([self._programs / "pg_isready", *words], check=False).returncode == 0
 
     def _run(self, program: str, *words: object) -> None:

@@ -47,16 +47,18 @@ class Rabbit:
     ----------
     directory:
         Empty; data, logs and configuration go there.
+    address:
+        Where it listens: loopback, or one of a network of this machine's own.
     """
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, address: str = "127.0.0.1") -> None:
         self.directory = directory
         self.port, self._epmd_port, self._node_port = (free_ports(1, socket.SOCK_STREAM) for _ in range(3))
-        self.url = f"amqp://guest:guest@127.0.0.1:{self.port}/"
+        self.url = f"amqp://guest:guest@{address}:{self.port}/"
         node = f"forebay-{secrets.token_hex(4)}@localhost"
         config = directory / "rabbitmq.conf"
         config.write_text(
-            f"listeners.tcp.1 = 127.0.0.1:{self.port}\n"
+            f"listeners.tcp.1 = {address}:{self.port}\nloopback_users = none\n"
             "log.console = true\nlog.file = false\n"
             "collect_statistics_interval = 60000\n"
             "vm_memory_high_watermark.absolute = 512MB\ndisk_free_limit.absolute = 50MB\n"
