@@ -23,10 +23,10 @@ help:
 demo: .venv/.project
 	$(BIN)/forebay demo
 
-# Tests of real processes share the cores, so they run one after another; the others run side by side.
+# Tests that are sensitive to a busy machine run one after another; the others run side by side.
 test: .venv/.project .venv/.group-test .venv/.servers .venv/.peers .venv/.peers-larpix
-	$(WITH_PEERS) $(BIN)/python -m pytest -n $(JOBS) tests --ignore tests/system
-	$(BIN)/python -m pytest tests/system
+	$(WITH_PEERS) $(BIN)/python -m pytest -n $(JOBS) --dist loadfile -m 'not calm' tests
+	$(BIN)/python -m pytest -m calm tests/system
 
 lint: .venv/.project .venv/.group-lint
 	$(BIN)/ruff check .

@@ -15,7 +15,7 @@ from tests.system.stand import Program, command, wait_until, without_privileges
 
 from forebay.wire.bsread import HeaderCache, decode
 
-pytestmark = pytest.mark.system
+pytestmark = [pytest.mark.system, pytest.mark.calm]
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ import pytest
 from forebay.store.check import check_file
 from forebay.store.readout_reader import ReadoutReader
 
-pytestmark = pytest.mark.system
+pytestmark = [pytest.mark.system, pytest.mark.calm]
 
 FOREBAY = [sys.executable, "-m", "forebay", "camera"]
 

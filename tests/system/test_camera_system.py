@@ -20,7 +20,7 @@ from forebay.store.readout_reader import ReadoutReader
 from forebay.store.recover import recover
 from forebay.wire import target
 
-pytestmark = pytest.mark.system
+pytestmark = [pytest.mark.system, pytest.mark.calm]
 
 SECONDS = float(os.environ.get("FOREBAY_CAMERA_SECONDS", "2"))
 LIMIT_S = 30.0

@@ -18,7 +18,7 @@ from forebay.event import Event
 from forebay.wire.eiger import eiger
 from forebay.wire.packet import join
 
-pytestmark = pytest.mark.system
+pytestmark = [pytest.mark.system, pytest.mark.calm]
 
 RATE_HZ = 50
 SLACK_S = 3.0

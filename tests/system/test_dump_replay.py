@@ -15,7 +15,7 @@ from forebay.service.replay import replay
 from forebay.wire import pcap
 from forebay.wire.pcap import Datagram
 
-pytestmark = pytest.mark.system
+pytestmark = [pytest.mark.system, pytest.mark.calm]
 
 VECTORS = Path(__file__).parents[1] / "vectors"
 LOOPBACK = IPv4Address("127.0.0.1")

@@ -16,7 +16,7 @@ from forebay.sim.truth import Truth
 from forebay.store.check import check_file
 from forebay.wire.eiger import eiger
 
-pytestmark = [pytest.mark.system, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.system, pytest.mark.calm, pytest.mark.timeout(600)]
 
 LAYOUT = eiger(8)
 N_MODULES = 2

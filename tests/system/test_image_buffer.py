@@ -18,7 +18,7 @@ from forebay.sim.pattern import CYCLE, pattern
 from forebay.sim.truth import Truth
 from forebay.wire.eiger import eiger
 
-pytestmark = pytest.mark.system
+pytestmark = [pytest.mark.system, pytest.mark.calm]
 
 RATE, SLOTS, N_MODULES = 200, 800, 2  # memory for 4 s: longer than a killed service takes to come back
 FIRST = 1000

@@ -15,7 +15,7 @@ from forebay.store.check import check_file
 from .control_stand import RATE_HZ, ControlStand, many_hosts, one_host
 from .stand import wait_until
 
-pytestmark = pytest.mark.system
+pytestmark = [pytest.mark.system, pytest.mark.calm]
 
 WAIT_S = 30.0
 

@@ -11,7 +11,7 @@ from forebay.store.check import check_file
 from .control_stand import ControlStand
 from .stand import wait_until
 
-pytestmark = pytest.mark.system
+pytestmark = [pytest.mark.system, pytest.mark.calm]
 
 
 def test_what_left_memory_is_retrieved_from_disk(tmp_path):

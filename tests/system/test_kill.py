@@ -33,7 +33,7 @@ from forebay.store.paths import journal_of, part_of
 from forebay.store.recover import recover
 from forebay.wire.eiger import eiger
 
-pytestmark = [pytest.mark.system, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.system, pytest.mark.calm, pytest.mark.timeout(400)]
 
 N_ROUNDS = int(os.environ.get("FOREBAY_KILL_ROUNDS", "5"))
 VICTIMS = ("supervisor", "receive", "assemble", "recorder", "simulator")

@@ -17,7 +17,7 @@ from forebay.errors import StoreError
 from forebay.store.check import check_file
 from forebay.store.recover import recover
 
-pytestmark = pytest.mark.system
+pytestmark = [pytest.mark.system, pytest.mark.calm]
 
 N_KILLS = int(os.environ.get("FOREBAY_KILLS", "20"))
 N_IMAGES = 300

@@ -16,7 +16,7 @@ from forebay.sim.truth import Truth
 from forebay.wire.jungfrau import jungfrau, standard_header
 from forebay.wire.packet import PacketLayout, join, split
 
-pytestmark = pytest.mark.system
+pytestmark = [pytest.mark.system, pytest.mark.calm]
 
 SMALL = PacketLayout(
     name="small",

@@ -14,7 +14,7 @@ from forebay.sim.truth import Truth
 from forebay.wire.eiger import eiger
 from forebay.wire.jungfrau import jungfrau
 
-pytestmark = pytest.mark.system
+pytestmark = [pytest.mark.system, pytest.mark.calm]
 
 LOOPBACK = IPv4Address("127.0.0.1")
 FAULTS = (

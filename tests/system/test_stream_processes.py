@@ -16,7 +16,7 @@ from forebay.stream.endpoint import ipc
 from forebay.stream.frames import FramePuller
 from forebay.stream.zmq import Publisher, Puller, Subscriber
 
-pytestmark = pytest.mark.system
+pytestmark = [pytest.mark.system, pytest.mark.calm]
 
 PRELUDE = """
 import sys, time

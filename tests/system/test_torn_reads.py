@@ -13,7 +13,7 @@ from forebay.ring.shared import RingShape, SharedRing
 from forebay.ring.slots import FRAME
 from forebay.wire.eiger import eiger
 
-pytestmark = [pytest.mark.system, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.system, pytest.mark.calm, pytest.mark.timeout(300)]
 
 LAYOUT = eiger(8)
 SHAPE = RingShape(n_slots=4, n_modules=2)

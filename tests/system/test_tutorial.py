@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-pytestmark = [pytest.mark.system, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.system, pytest.mark.calm, pytest.mark.timeout(300)]
 
 TUTORIALS = sorted(
     path for path in (Path(__file__).parents[2] / "docs" / "tutorials").glob("*.md") if path.stem != "index"

@@ -1,11 +1,11 @@
 """A pulse range as a source: the recent past from rings, then the present, without a gap or a double.
 
-```python
-stream = Stream("camera", pasts=(memory, disk), live=lambda: memory.reader("newest"))
-with closing(Retrieval(stream, PulseRange(1000, 2000), deadline_s=30)) as source:
-    pump(source, [sink], stop)
-source.report          # expected, got, missing
-```
+::
+
+    stream = Stream("camera", pasts=(memory, disk), live=lambda: memory.reader("newest"))
+    with closing(Retrieval(stream, PulseRange(1000, 2000), deadline_s=30)) as source:
+        pump(source, [sink], stop)
+    source.report          # expected, got, missing
 """
 
 from forebay.retrieve.asked import Asked, Report
