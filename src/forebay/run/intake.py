@@ -119,7 +119,8 @@ class Intake:
         about = key.partition(".")[2]
         now = time.monotonic()
         end = now + PLAN_TIMEOUT_S
-        is_expected = about.partition(".")[2] in {*self._config.detectors, *self._config.routines}
+        names = {*self._config.detectors, *self._config.epics, *self._config.routines}
+        is_expected = about.partition(".")[2] in names
         nobody = now + (EXPECTED_S if is_expected else UNEXPECTED_S)
         while True:
             asked = Message(key, uuid.uuid4().hex, body, time_ns=time.time_ns())
@@ -127,7 +128,7 @@ class Intake:
                 return self._bus.call(asked, PLAN_TIMEOUT_S / 3)
             except NoWorkerError as error:
                 if time.monotonic() > nobody:
-                    known = ", ".join(sorted({*self._config.detectors, *self._config.routines})) or "nothing"
+                    known = ", ".join(sorted(names)) or "nothing"
                     raise NoWorkerError(
                         f"No worker takes jobs {about}.",
                         "See forebay status. Workers start with forebay run, and take what the configuration "

@@ -49,6 +49,7 @@ def write_pvs(
     general: Mapping[str, str] | None = None,
     wait_s: float = WAIT_S,
     stop: threading.Event | None = None,
+    job: str = "",
 ) -> Written:
     """Write the points of process variables over a range of pulses, or a time, to a file of PVDATA.
 
@@ -67,6 +68,8 @@ def write_pvs(
         Texts for the group ``/general``.
     wait_s:
         How long to wait for the end of the range to pass; `stop` ends the waiting.
+    job:
+        Id of the job that asks.
 
     Raises
     ------
@@ -95,7 +98,7 @@ def write_pvs(
         layout=_LAYOUT,
         channels=tuple(shown.values()),
         general=dict(general or {}),
-        requested=Request(pulses=str(asked) if isinstance(asked, PulseRange) else None),
+        requested=Request(pulses=str(asked) if isinstance(asked, PulseRange) else None, job=job),
         configuration=configuration,
     )
     write_points(path, recording, points)

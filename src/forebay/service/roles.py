@@ -59,7 +59,7 @@ ROLES: dict[str, Role] = {
     "live": Role(_detectors(lambda one: one.live), starts=3, stops=4),
     "publish": Role(_detectors(lambda one: one.streams), starts=3, stops=4),
     "epics": Role(lambda config: config.epics, starts=1, stops=5),
-    "record": Role(lambda c: _numbered(c.workers.record if c.detectors else 0), 3, 1, "worker"),
+    "record": Role(lambda c: _numbered(c.workers.record if c.detectors or c.epics else 0), 3, 1, "worker"),
     "retrieve": Role(lambda c: _numbered(c.workers.retrieve), 3, 1, "worker"),
     "gateway": Role(lambda c: [] if c.api is None else ["rest"], starts=4, stops=0),
 }

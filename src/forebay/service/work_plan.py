@@ -23,6 +23,7 @@ from forebay.run.owner import host_name
 from forebay.run.values import Plan
 from forebay.service.remembered import remembered
 from forebay.service.tables import detector_config, packet_layout
+from forebay.service.work_pvs import is_of_pvs, plan_pvs
 from forebay.store.paths import check_free, contained
 
 
@@ -65,21 +66,23 @@ def _nothing(source: str, directory: Path) -> Plan:
 
 def _plan_file(config: Config, asked: RecordParameters | RetrieveParameters, directory: Path) -> Plan:
     source = asked.sources[0]
-    layout = packet_layout(detector := detector_config(config, source))
     path = contained(directory, file_name(asked.file, 1, 1, source))
     existing = _existing(path.parent)
     if existing == path.parent and "{" not in (asked.file or DEFAULT_FILE).replace("{source}", ""):
         check_free(path)
+    pattern = str(directory.resolve() / (asked.file or DEFAULT_FILE).replace("{source}", source))
+    if is_of_pvs(config, source):
+        return plan_pvs(config, asked, pattern, existing)
+    layout = packet_layout(detector := detector_config(config, source))
     span = remembered(config, source)
     _check_past(source, asked.pulses, span)
     image_bytes = layout.frame_bytes * detector.n_modules
     most = None if asked.n_asked is None else asked.n_asked * image_bytes
     free = shutil.disk_usage(existing).free
     _check_room(existing, free, most or 0, config.record.min_free_bytes)
-    pattern = (asked.file or DEFAULT_FILE).replace("{source}", source)
     return Plan(
         source=source,
-        file=str(directory.resolve() / pattern),
+        file=pattern,
         host=host_name(),
         n_asked=asked.n_asked,
         most_bytes=most,

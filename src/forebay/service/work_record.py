@@ -18,6 +18,7 @@ from forebay.service.record import Recorder
 from forebay.service.remembered import stays_for_a_while
 from forebay.service.tables import detector_config
 from forebay.service.task import Outcome, Standing, Task
+from forebay.service.work_pvs import is_of_pvs, record_pvs
 from forebay.store.catalog import File
 from forebay.store.left import ends_of, manifest_of, part_left, throw_away
 from forebay.store.manifest import Manifest, Request
@@ -38,6 +39,8 @@ def record(task: Task) -> Outcome:
     """
     asked = as_recording(parse_parameters(task.job.kind, task.job.parameters))
     path = path_of(task, asked)
+    if is_of_pvs(task.config, asked.sources[0]):
+        return record_pvs(task, asked, path)
     if (done := take_over(task, asked, path)) is not None:
         return done
     if task.stop.is_set():

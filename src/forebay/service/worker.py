@@ -161,9 +161,10 @@ class Worker:
 
 def abouts(config: Config, role: str) -> Sequence[str]:
     """Return what the workers of a role take on this host: ``record.SOURCE``, ``routine.NAME``, ``check``."""
+    sources = [*config.detectors, *config.epics]
     names: dict[str, Iterable[str]] = {
-        "record": config.detectors,
-        "retrieve": config.detectors,
+        "record": sources,
+        "retrieve": sources,
         "routine": config.routines,
     }
     kinds = [kind for kind, one in KINDS.items() if one.role == role]

@@ -8,6 +8,8 @@ from pathlib import Path
 import h5py
 
 from forebay.errors import StoreError
+from forebay.store import channel_manifest
+from forebay.store.channel_tree import MANIFEST
 from forebay.store.journal import HeadlessError, read_journal
 from forebay.store.manifest import Manifest, from_json
 from forebay.store.paths import explain, journal_of, part_of
@@ -15,15 +17,24 @@ from forebay.store.paths import explain, journal_of, part_of
 
 def manifest_of(path: Path) -> Manifest:
     """Return what a file of images says of itself; `StoreError` if it cannot be read or says nothing."""
+    return from_json(_text_of(path, "entry/manifest/data"))
+
+
+def job_of_channels(path: Path) -> str:
+    """Return the job for which a file of channels was written; `StoreError` as `manifest_of`."""
+    return channel_manifest.from_json(_text_of(path, MANIFEST)).requested.job
+
+
+def _text_of(path: Path, where: str) -> bytes | str:
     try:
         with h5py.File(path, "r") as file:
-            note = file.get("entry/manifest/data")
+            note = file.get(where)
             text = note[()] if isinstance(note, h5py.Dataset) else None
     except (OSError, RuntimeError) as error:
         raise explain(error, f"Cannot read {path}") from error
     if not isinstance(text, bytes | str):
         raise StoreError(f"The file {path} has no manifest.")
-    return from_json(text)
+    return text
 
 
 def ends_of(path: Path) -> tuple[int, int] | None:
