@@ -1,0 +1,134 @@
+"""The command lines of ``control-ssdaq``, ``ssdaq``, ``ssdatawriter`` and ``ss-example-listener``."""
+
+from __future__ import annotations
+
+import argparse
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+LEVELS = ("CRITICAL", "ERROR", "WARNING", "INFO", "DEBUG")
+LOCAL_IP = "127.0.0.101"
+"""Where the original publishes unless told otherwise."""
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,31}")
+
+
+def control_arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
+    """Read the command line of ``control-ssdaq``; exits with 2 and a message if it is wrong.
+
+    ``command`` is start, stop, restart or roa-ctrl; ``what`` is roa, dw or daq (the readout assembler under
+    the name it has in SSDAQ 0.9), or the word for the assembler.
+    """
+    parser = argparse.ArgumentParser(
+        "control-ssdaq", description="Start, stop and control ssdaq readout assembler and writer daemons"
+    )
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    start = commands.add_parser("start", help="Start a readout assembler or writer")
+    restart = commands.add_parser("restart", help="Stop, then start as a daemon")
+    stop = commands.add_parser("stop", help="Stop a running readout assembler or writer")
+    control = commands.add_parser(
+        "roa-ctrl", help="Send control commands to a running readout assembler daemon"
+    )
+    for begin in (start, restart):
+        kinds = begin.add_subparsers(dest="what", metavar="COMMAND", required=True)
+        for what, text in (
+            ("roa", "a readout assembler"),
+            ("dw", "a data writer"),
+            ("daq", "a readout assembler, as a daemon"),
+        ):
+            one = kinds.add_parser(what, help=f"Start {text}")
+            one.add_argument("config", nargs="?", type=Path, metavar="CONFIG", help="YAML file")
+            one.add_argument("-c", dest="config_too", type=Path, metavar="CONF", help="The same")
+            one.add_argument(
+                "-d",
+                "--daemon",
+                action=argparse.BooleanOptionalAction,
+                default=what == "daq" or begin is restart,
+                help="Run in the background",
+            )
+            _instance(one)
+            if what == "dw":
+                one.add_argument("-f", "--filename-prefix", metavar="P", help="What file names begin with")
+                one.add_argument("-o", "--output-folder", type=Path, metavar="D", help="Where files go")
+    kinds = stop.add_subparsers(dest="what", metavar="COMMAND", required=True)
+    for what in ("roa", "dw", "daq"):
+        one = kinds.add_parser(what, help="Stop it; what is in flight is drained first")
+        one.add_argument("--timeout", type=float, default=60.0, help="Longest wait in seconds")
+        _instance(one)
+    kinds = control.add_subparsers(dest="what", metavar="COMMAND", required=True)
+    for what, text in (
+        ("reset-count", "Let the next readout be number 1"),
+        ("pause-pub", "Pause readout publishing"),
+        ("restart-pub", "Go on publishing"),
+        ("status", "Say what was received, assembled and published, and what was lost"),
+    ):
+        one = kinds.add_parser(what, help=text)
+        _instance(one)
+        one.add_argument("--control", default="", help="Endpoint, if the configuration names one")
+        if what == "status":
+            one.add_argument("--json", action="store_true", help="Print JSON")
+    return parser.parse_args(words)
+
+
+def ssdaq_arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
+    """Read the command line of ``ssdaq``."""
+    parser = argparse.ArgumentParser("ssdaq", description="Assemble slow-signal readouts and publish them.")
+    parser.add_argument("-l", "--listen-port", type=_port, default=2009, help="UDP port of the modules")
+    parser.add_argument("-p", "--publishing-port", type=_port, default=5555, help="Port of the readouts")
+    parser.add_argument("-i", "--publishing-interface", default=LOCAL_IP, help="Address of the readouts")
+    parser.add_argument("-r", "--relaxed-ip", action="store_true", help="Take module numbers modulo 32")
+    _verbose(parser)
+    return parser.parse_args(words)
+
+
+def writer_arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
+    """Read the command line of ``ssdatawriter``."""
+    parser = argparse.ArgumentParser("ssdatawriter", description="Write published readouts to files.")
+    _publisher(parser)
+    parser.add_argument("filename", metavar="FILENAME", help="What file names begin with")
+    _verbose(parser)
+    return parser.parse_args(words)
+
+
+def listener_arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
+    """Read the command line of ``ss-example-listener``."""
+    parser = argparse.ArgumentParser("ss-example-listener", description="Print published readouts.")
+    _publisher(parser)
+    parser.add_argument("-t", "--tm", type=int, choices=range(32), metavar="TM", help="Amplitudes of this")
+    parser.add_argument("-n", "--n-readouts", type=int, metavar="N", help="End after so many")
+    _verbose(parser)
+    return parser.parse_args(words)
+
+
+def _publisher(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("-l", "--listen-port", type=_port, default=5555, help="Port of the publisher")
+    parser.add_argument("-i", "--listen-ip", default=LOCAL_IP, help="Its address; 0.0.0.0 binds")
+
+
+def _verbose(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "-V", "--verbose", nargs="?", const="DEBUG", default="INFO", type=str.upper, choices=LEVELS
+    )
+
+
+def _instance(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--instance",
+        type=_name,
+        default="",
+        metavar="NAME",
+        help="Which one, if this host has several (or environment variable SSDAQ_INSTANCE)",
+    )
+
+
+def _port(text: str) -> int:
+    if not text.isdecimal() or not 0 < int(text) < 65536:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a port, 1 to 65535")
+    return int(text)
+
+
+def _name(text: str) -> str:
+    if not _NAME.fullmatch(text):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a name: letters, digits, '.', '_' and '-'")
+    return text

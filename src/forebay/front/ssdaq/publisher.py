@@ -1,0 +1,53 @@
+"""`ZMQReadoutPublisher`: a publisher by the names that SSDAQ's Python library gives it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from forebay.front.ssdaq.configuration import Publisher
+from forebay.front.ssdaq.readout import record_of
+from forebay.stream.readouts import Mode, ReadoutPublisher
+from forebay.wire.ssreadout import Generation
+
+
+class ZMQReadoutPublisher(ReadoutPublisher):
+    """Publishes readouts; see `forebay.stream.readouts.ReadoutPublisher` for its modes and counters.
+
+    Parameters
+    ----------
+    logger:
+        Taken and not used: what is wrong is counted.
+    """
+
+    def __init__(
+        self,
+        ip: str,
+        port: int,
+        name: str = "ZMQReadoutPublisher",
+        logger: object = None,
+        mode: Mode = "local",
+        *,
+        generation: Generation = "A",
+        topic: bytes = b"",
+    ) -> None:
+        del logger
+        super().__init__(ip, port, mode, name=name, generation=generation, topic=topic)
+
+    def publish(self, readout: Any) -> None:
+        """Send one `SSReadout`."""
+        self.append(record_of(readout))
+
+    def give_loop(self, loop: object) -> None:
+        """Do nothing: no event loop is needed."""
+
+
+def configured(name: str, settings: Publisher) -> ZMQReadoutPublisher:
+    """Return the publisher that a configuration asks for; raises as `ReadoutPublisher`."""
+    return ZMQReadoutPublisher(
+        settings.ip,
+        settings.port,
+        settings.name or name,
+        mode=settings.mode,
+        generation=settings.generation,
+        topic=settings.topic.encode(),
+    )

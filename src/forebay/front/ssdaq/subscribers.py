@@ -1,0 +1,238 @@
+"""Listeners in a thread of their own, as SSDAQ's Python library has them: of 0.7, and subscribers of 0.9."""
+
+from __future__ import annotations
+
+import asyncio
+import queue
+import threading
+from collections import deque
+from collections.abc import Callable, Iterable
+from typing import Any, Protocol
+
+from forebay.errors import WireError
+from forebay.front.ssdaq.readout import SSReadout, SSReadoutB
+from forebay.stream.messages import MessageListener
+from forebay.stream.readouts import ReadoutListener
+from forebay.wire import cdts, trigger
+
+_POLL_S = 0.05
+
+Unpack = Callable[[bytes], Any]
+
+
+class _Inlet(Protocol):
+    def read(self, timeout: float) -> Iterable[Any]: ...
+
+    def close(self) -> None: ...
+
+
+class _Listening(threading.Thread):
+    """Takes what comes into a queue without bounds, until it is closed."""
+
+    def __init__(self, inlet: _Inlet, unpack: Callable[[Any], Any], name: str) -> None:
+        super().__init__(name=name, daemon=True)
+        self._inlet = inlet
+        self._unpack = unpack
+        self._waiting: deque[Any] = deque()
+        self._news = threading.Condition()
+        self._is_closed = False
+        self.n_malformed = 0
+
+    def run(self) -> None:
+        """Take what comes; started by `start`."""
+        try:
+            while not self._is_closed:
+                found = [self._unpacked(one) for one in self._inlet.read(_POLL_S)]
+                with self._news:
+                    if not self._is_closed:
+                        self._waiting += [one for one in found if one is not None]
+                        self._news.notify_all()
+        finally:
+            self._inlet.close()
+            with self._news:
+                self._is_closed = True
+                self._news.notify_all()
+
+    def _unpacked(self, one: Any) -> Any:
+        try:
+            return self._unpack(one)
+        except WireError:
+            self.n_malformed += 1
+            return None
+
+    def _take(self, block: bool, timeout: float | None) -> Any:
+        with self._news:
+            if block:
+                self._news.wait_for(lambda: self._waiting or self._is_closed, timeout)
+            if self._waiting:
+                return self._waiting.popleft()
+            if self._is_closed:
+                return None
+            raise queue.Empty
+
+    def _close(self, hard: bool) -> None:
+        with self._news:
+            self._is_closed = True
+            if hard:
+                self._waiting.clear()
+            self._news.notify_all()
+        if self.ident is None:
+            self._inlet.close()
+        elif self is not threading.current_thread():
+            self.join()
+
+
+class SSReadoutListener(_Listening):
+    """Listens to published readouts, of either generation.
+
+    Parameters
+    ----------
+    ip, port:
+        Of the publisher; ``0.0.0.0`` binds, for publishers of mode ``remote``.
+    logger:
+        Taken and not used: what is wrong is counted.
+    """
+
+    def __init__(self, ip: str, port: int, logger: object = None) -> None:
+        del logger
+        self._readouts = ReadoutListener(ip, port)
+        super().__init__(self._readouts, SSReadout.of, "SSReadoutListener")
+
+    @property
+    def counters(self) -> dict[str, int]:
+        """Readouts ``received`` and ``lost`` on the way, messages ``malformed``."""
+        return dict(self._readouts.counters)
+
+    def get_readout(self, block: bool = True, timeout: float | None = None) -> SSReadout | None:
+        """Return the next readout, None once the listener is closed; `queue.Empty` as `queue.Queue.get`."""
+        found: SSReadout | None = self._take(block, timeout)
+        return found
+
+    def close(self) -> None:
+        """Stop listening and drop what was not fetched; whoever waits gets None. May be called twice."""
+        self._close(hard=True)
+
+
+class BasicSubscriber(_Listening):
+    """A subscriber of SSDAQ 0.9.
+
+    Parameters
+    ----------
+    unpack:
+        What is made of each message; None leaves its bytes.
+    logger, zmqcontext:
+        Taken and not used.
+    """
+
+    def __init__(
+        self,
+        ip: str,
+        port: int,
+        unpack: Unpack | None = None,
+        logger: object = None,
+        zmqcontext: object = None,
+    ) -> None:
+        del logger, zmqcontext
+        super().__init__(MessageListener(ip, port), unpack or bytes, type(self).__name__)
+
+    def get_data(self, block: bool = True, timeout: float | None = None) -> Any:
+        """Return the next message, None once it is closed; `queue.Empty` as `queue.Queue.get`."""
+        return self._take(block, timeout)
+
+    def empty(self) -> bool:
+        """Whether nothing waits."""
+        with self._news:
+            return not self._waiting
+
+    def close(self, hard: bool = True) -> None:
+        """Stop listening; `hard` drops what was not fetched, else it can still be fetched."""
+        self._close(hard)
+
+
+def _of(schema: cdts.Schema) -> Unpack:
+    return lambda message: cdts.decode(schema, message)
+
+
+unpack_log = _of(cdts.LOG)
+unpack_timestamp = _of(cdts.TRIGGER_MESSAGE)
+unpack_mon = _of(cdts.MONITOR)
+unpack_tel = _of(cdts.TELESCOPE)
+
+
+class BasicSSReadoutSubscriber(BasicSubscriber):
+    """Readouts."""
+
+    def __init__(self, ip: str, port: int, logger: object = None, zmqcontext: object = None) -> None:
+        super().__init__(ip, port, SSReadoutB.from_bytes, logger, zmqcontext)
+
+
+class BasicTriggerSubscriber(BasicSubscriber):
+    """Trigger patterns, as `forebay.wire.trigger.TriggerPattern`."""
+
+    def __init__(self, ip: str, port: int, logger: object = None, zmqcontext: object = None) -> None:
+        super().__init__(ip, port, trigger.decode, logger, zmqcontext)
+
+
+class BasicLogSubscriber(BasicSubscriber):
+    """Log records, as dictionaries."""
+
+    def __init__(self, ip: str, port: int, logger: object = None, zmqcontext: object = None) -> None:
+        super().__init__(ip, port, unpack_log, logger, zmqcontext)
+
+
+class BasicTimestampSubscriber(BasicSubscriber):
+    """Time stamps of triggers, as dictionaries."""
+
+    def __init__(self, ip: str, port: int, logger: object = None, zmqcontext: object = None) -> None:
+        super().__init__(ip, port, unpack_timestamp, logger, zmqcontext)
+
+
+class BasicMonSubscriber(BasicSubscriber):
+    """Monitoring of the receivers, as dictionaries."""
+
+    def __init__(self, ip: str, port: int, logger: object = None, zmqcontext: object = None) -> None:
+        super().__init__(ip, port, unpack_mon, logger, zmqcontext)
+
+
+class AsyncSubscriber:
+    """A subscriber of SSDAQ 0.9 for coroutines.
+
+    Parameters
+    ----------
+    loop:
+        Where `passoff_callback` is called; the running one if None.
+    passoff_callback:
+        Gets each message instead of the queue.
+    """
+
+    def __init__(
+        self,
+        ip: str,
+        port: int,
+        unpack: Unpack | None = None,
+        logger: object = None,
+        zmqcontext: object = None,
+        loop: asyncio.AbstractEventLoop | None = None,
+        passoff_callback: Callable[[Any], None] | None = None,
+        name: str = "AsyncSubscriber",
+    ) -> None:
+        self.name = name
+        self._subscriber = BasicSubscriber(ip, port, unpack, logger, zmqcontext)
+        self._task: asyncio.Task[None] | None = None
+        self._subscriber.start()
+        if passoff_callback is not None:
+            self._task = (loop or asyncio.get_running_loop()).create_task(self._pass_on(passoff_callback))
+
+    async def _pass_on(self, callback: Callable[[Any], None]) -> None:
+        while (message := await self.get_data()) is not None:
+            callback(message)
+
+    async def get_data(self) -> Any:
+        """Return the next message, None once it is closed."""
+        return await asyncio.to_thread(self._subscriber.get_data)
+
+    async def close(self, hard: bool = True) -> None:
+        """Stop listening."""
+        await asyncio.to_thread(self._subscriber.close, hard)
+        if self._task is not None:
+            await self._task

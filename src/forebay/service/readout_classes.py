@@ -1,0 +1,388 @@
+"""Classes of SSDAQ's Python library that need files and processes; imported from `forebay.front.ssdaq`."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from forebay.assemble.timed import TimedRules
+from forebay.errors import ConfigError, ForebayError
+from forebay.front.ssdaq.readout import SSReadout, record_of
+from forebay.service.process import say, stop_on_signal
+from forebay.service.readout import CameraInput, ReadoutAssembler, ReadoutSink, write_readouts
+from forebay.service.readout_control import ControlThread, default_control
+from forebay.store.readout_file import ReadoutFile
+from forebay.store.readout_layout import ReadoutRecording
+from forebay.store.readout_reader import ReadoutReader
+from forebay.store.readout_series import ReadoutSeries
+from forebay.stream.readouts import ReadoutListener
+from forebay.wire.camera_map import mapped
+from forebay.wire.senders import ModuleRule
+
+_READ_TOGETHER = 256
+
+
+class SSDataWriter:
+    """Writes readouts to a new file, which appears under its name when it is closed.
+
+    Parameters
+    ----------
+    filename:
+        Nothing may exist there.
+    attrs:
+        Attributes of the table.
+    filters:
+        PyTables' ``Filters``, of which the compression library is taken over; None for one that every
+        reader reads.
+
+    Raises
+    ------
+    StoreError
+        If the file cannot be written; also from `write_readout` and `close_file`.
+    """
+
+    def __init__(
+        self, filename: str | Path, attrs: Mapping[str, Any] | None = None, filters: Any = None
+    ) -> None:
+        compression = "zlib"
+        if filters is not None:
+            compression = getattr(filters, "complib", None) or "zlib"
+            if not getattr(filters, "complevel", 1):
+                compression = "none"
+        recording: Any = {"generation": "A", "compression": compression, "attributes": dict(attrs or {})}
+        self._file = ReadoutFile(Path(filename), ReadoutRecording(**recording))
+
+    @property
+    def readout_counter(self) -> int:
+        """Readouts written."""
+        return self._file.n
+
+    def write_readout(self, ro: Any) -> None:
+        """Write one `SSReadout`."""
+        self._file.append(record_of(ro))
+
+    def close_file(self) -> None:
+        """Finish the file and give it its name; may be called twice."""
+        self._file.close()
+
+
+class SSDataReader:
+    """Reads files of readouts, whichever version of SSDAQ or forebay wrote them.
+
+    Parameters
+    ----------
+    mapping:
+        ``ssl2asic_ch`` or ``ssl2colrow``: order of the pixels of `data`; None leaves it as it was sent.
+
+    Raises
+    ------
+    StoreError
+        If it is no such file.
+
+    Attributes
+    ----------
+    data:
+        (module, pixel) of the readout that `read` yielded last, float32, mV.
+    raw_readout:
+        The same in the order of sending.
+    readout_number, readout_time:
+        Number and time tag of it; 0.9 calls them `iro` and `time`.
+    readout_timestamps:
+        (module, 2) time tags of primary and auxiliary board.
+    cpu_t_s, cpu_t_ns:
+        When it arrived, in files of 0.9.
+    """
+
+    def __init__(self, filename: str | Path, mapping: str | None = None) -> None:
+        self._reader = ReadoutReader(Path(filename))
+        self._mapping = mapping
+        self.filename = str(filename)
+        self.n_readouts = len(self._reader)
+        self.attrs = self._reader.attributes
+        self.data: NDArray[np.float32] = np.full((32, 64), np.nan, np.float32)
+        self.raw_readout = self.data
+        self.readout_timestamps: NDArray[np.uint64] = np.zeros((32, 2), np.uint64)
+        self.readout_number = self.readout_time = self.cpu_t_s = self.cpu_t_ns = 0
+
+    def __len__(self) -> int:
+        return self.n_readouts
+
+    def __iter__(self) -> Iterator[NDArray[np.float32]]:
+        return self.read()
+
+    def __getitem__(self, which: int | slice | Sequence[int]) -> NDArray[np.float32]:
+        """Return the data of one readout, (module, pixel), or of several, (readout, module, pixel)."""
+        if isinstance(which, int):
+            (data,) = self._at([which])
+            return data
+        indices = range(*which.indices(len(self))) if isinstance(which, slice) else which
+        found = list(self._at(indices))
+        return np.stack(found) if found else np.empty((0, 32, 64), np.float32)
+
+    def _at(self, indices: Sequence[int]) -> Iterator[NDArray[np.float32]]:
+        for index in indices:
+            at = index + len(self) if index < 0 else index
+            if not 0 <= at < len(self):
+                raise IndexError(f"{self.filename} has {len(self)} readouts, none at {index}")
+            yield self._show(self._reader.read(at, at + 1)[0])
+
+    def _show(self, one: np.void) -> NDArray[np.float32]:
+        self.raw_readout = one["data"].astype(np.float32)
+        self.data = mapped(self.raw_readout, self._mapping) if self._mapping else self.raw_readout
+        self.readout_number, self.readout_time = int(one["number"]), int(one["time_ns"])
+        self.readout_timestamps = one["timestamps"]
+        self.cpu_t_s, self.cpu_t_ns = divmod(int(one["arrived_ns"]), 10**9)
+        return self.data
+
+    def read(
+        self, start: int | None = None, stop: int | None = None, step: int | None = None
+    ) -> Iterator[NDArray[np.float32]]:
+        """Yield the data of readouts, `stop` excluded, and set the attributes to the same readout."""
+        indices = range(*slice(start, stop, step).indices(len(self)))
+        if indices.step != 1:
+            yield from self._at(indices)
+            return
+        for first in range(indices.start, indices.stop, _READ_TOGETHER):
+            for one in self._reader.read(first, min(first + _READ_TOGETHER, indices.stop)):
+                yield self._show(one)
+
+    @property
+    def raw_data(self) -> NDArray[np.float32]:
+        """As `raw_readout`."""
+        return self.raw_readout
+
+    @property
+    def iro(self) -> int:
+        """As `readout_number`."""
+        return self.readout_number
+
+    @property
+    def time(self) -> int:
+        """As `readout_time`."""
+        return self.readout_time
+
+    @property
+    def cpu_t(self) -> float:
+        """When the readout arrived, seconds since 1970 UTC."""
+        return self.cpu_t_s + self.cpu_t_ns * 1e-9
+
+    @property
+    def ssreadout(self) -> SSReadout:
+        """The readout that `read` yielded last."""
+        return SSReadout(self.readout_time, self.readout_number, self.raw_readout, self.readout_timestamps)
+
+    def load_all_data(self, tm: int, mapping: str | None = None) -> NDArray[np.float32]:
+        """Return the data of one module, (readout, pixel)."""
+        data = [readouts["data"][:, tm].astype(np.float32) for readouts in self._reader]
+        found = np.concatenate(data) if data else np.empty((0, 64), np.float32)
+        order = mapping or self._mapping
+        return mapped(found, order) if order else found
+
+    def close_file(self) -> None:
+        """Let go of the file; may be called twice."""
+        self._reader.close()
+
+
+class SSFileWriter(threading.Thread):
+    """Listens to a publisher and writes what comes, in a thread of its own.
+
+    Parameters
+    ----------
+    file_enumerator:
+        ``date``, ``order`` or None.
+    filesize_lim:
+        Length behind which the next file begins, MiB.
+
+    Attributes
+    ----------
+    failure:
+        Why it ended by itself; None if it did not.
+    """
+
+    def __init__(
+        self,
+        file_prefix: str,
+        ip: str,
+        port: int,
+        folder: str | Path = "",
+        file_enumerator: str | None = None,
+        filesize_lim: float | None = None,
+        *,
+        recording: ReadoutRecording | None = None,
+    ) -> None:
+        super().__init__(name="SSFileWriter", daemon=True)
+        enumeration: Any = file_enumerator or "none"
+        self._series = ReadoutSeries(
+            Path(folder or "."), file_prefix, recording or ReadoutRecording(), enumeration, filesize_lim
+        )
+        self._listener = ReadoutListener(ip, port)
+        self._stop_asked = threading.Event()
+        self.failure: ForebayError | None = None
+
+    @property
+    def counters(self) -> dict[str, int]:
+        """What was ``received``, ``written`` and ``not_written``; what was ``lost`` on the way."""
+        heard = self._listener.counters
+        return {**self._series.counters, "lost": heard["lost"], "malformed": heard["malformed"]}
+
+    @property
+    def paths(self) -> list[Path]:
+        """Files begun, in order."""
+        return list(self._series.paths)
+
+    def run(self) -> None:
+        """Write until `close`; started by `start`."""
+        try:
+            write_readouts(self._listener, self._series, self._stop_asked)
+        except ForebayError as error:
+            self.failure = error
+            say("readouts are not written any more", logging.ERROR, reason=error)
+
+    def close(self) -> None:
+        """Write what is in flight and close the file; may be called twice.
+
+        Raises
+        ------
+        ForebayError
+            If something could not be written.
+        """
+        self._stop_asked.set()
+        if self.ident is None:
+            self._listener.close()
+        else:
+            self.join()
+        if self.failure is not None:
+            raise self.failure
+
+
+class SSReadoutAssembler:
+    """Joins what the modules send to readouts and hands them to publishers.
+
+    Parameters
+    ----------
+    readout_tw, buffer_time:
+        Window of the time tags, longest wait; ns.
+    publishers:
+        `ZMQReadoutPublisher`, or anything with a method ``publish(readout)``; closed at the end.
+    packet_debug_stream_file:
+        Must be None: ``forebay dump`` writes every datagram, with its time, to a file.
+    modules:
+        Address -> module, for networks of other habits.
+    control:
+        Endpoint of the control channel: None for that of ``control-ssdaq roa-ctrl``, "" for none.
+
+    Raises
+    ------
+    ConfigError
+        If an address or a port cannot be had.
+    """
+
+    def __init__(
+        self,
+        relaxed_ip_range: bool = False,
+        readout_tw: float = 1e5,
+        listen_ip: str = "0.0.0.0",  # noqa: S104 - so the original's does
+        listen_port: int = 2009,
+        buffer_length: int = 1000,
+        buffer_time: float = 1e10,
+        publishers: Sequence[Any] = (),
+        packet_debug_stream_file: None = None,
+        *,
+        modules: Mapping[str, int] | None = None,
+        control: str | None = None,
+    ) -> None:
+        if packet_debug_stream_file is not None:
+            raise ConfigError(
+                "packet_debug_stream_file is not supported.", "Record datagrams with forebay dump --port."
+            )
+        try:
+            address = ip_address(listen_ip)
+        except ValueError as error:
+            raise ConfigError(f"listen_ip {listen_ip!r} is not an IP address.", "Write a.b.c.d.") from error
+        rules = TimedRules(int(readout_tw), int(buffer_time), buffer_length)
+        rule = ModuleRule(relaxed_ip_range, modules or {})
+        sinks = [one if hasattr(one, "append") else _Custom(one) for one in publishers]
+        self._control = default_control() if control is None else control
+        self._assembler = ReadoutAssembler(CameraInput(address, listen_port, rule, rules), sinks)
+        self._stop_asked = threading.Event()
+        self.port = self._assembler.port
+
+    def run(self, ready: Callable[[], None] = lambda: None) -> None:
+        """Work until `stop`, in the main thread also until SIGINT or SIGTERM; drain what is in flight.
+
+        Parameters
+        ----------
+        ready:
+            Called when commands are answered and signals end the work.
+
+        Raises
+        ------
+        StreamError
+            If another assembler has the control channel.
+        Exception
+            What made a publisher fail.
+        """
+        with ControlThread(self._assembler, self._control):
+            if threading.current_thread() is threading.main_thread():
+                with stop_on_signal() as stop:
+                    self._stop_asked = _Either(stop, self._stop_asked)
+                    ready()
+                    self._assembler.run(self._stop_asked)
+            else:
+                ready()
+                self._assembler.run(self._stop_asked)
+        if self._assembler.failed:
+            raise self._assembler.failed[0]
+
+    def stop(self) -> None:
+        """Let `run` end; from any thread."""
+        self._stop_asked.set()
+
+    def status(self) -> dict[str, Any]:
+        """Return counters and what is going on."""
+        return self._assembler.status()
+
+    def cmd_reset_ro_count(self, arg: object = None) -> bytes:
+        """Let the next readout be number 1."""
+        del arg
+        self._assembler.reset_count()
+        return b"Readout count reset"
+
+    def cmd_set_publish_readouts(self, arg: object) -> bytes:
+        """Publish, or only assemble and count: True or False, also as text."""
+        on = arg is True or str(arg).strip("[]'\"") in ("true", "True")
+        self._assembler.publish(on)
+        return b"Unpaused readout publishing" if on else b"Paused readout publishing"
+
+
+class _Either(threading.Event):
+    """Set when one of two events is."""
+
+    def __init__(self, one: threading.Event, other: threading.Event) -> None:
+        super().__init__()
+        self._events = one, other
+
+    def is_set(self) -> bool:
+        return super().is_set() or any(event.is_set() for event in self._events)
+
+
+class _Custom(ReadoutSink):
+    """A publisher that users wrote: it gets one readout after the other."""
+
+    def __init__(self, publisher: Any) -> None:
+        self._publisher = publisher
+
+    def append(self, readouts: NDArray[np.void]) -> None:
+        for one in readouts:
+            self._publisher.publish(SSReadout.of(one))
+
+    def close(self) -> None:
+        if hasattr(self._publisher, "close"):
+            self._publisher.close()

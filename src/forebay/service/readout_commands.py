@@ -1,0 +1,222 @@
+"""``control-ssdaq``, ``ssdaq``, ``ssdatawriter`` and ``ss-example-listener``, as SSDAQ's users type them."""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+import threading
+from argparse import Namespace
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NoReturn
+
+import numpy as np
+
+from forebay.config import default_runtime_dir
+from forebay.errors import ForebayError, ServiceError
+from forebay.front.ssdaq import arguments
+from forebay.front.ssdaq.configuration import SsdaqConfig, read_config
+from forebay.front.ssdaq.publisher import ZMQReadoutPublisher
+from forebay.front.ssdaq.words import PUBLISH, RESET, STATUS
+from forebay.service.daemon import PidFile, in_foreground, start_daemon
+from forebay.service.process import log_to_stderr, stop_on_signal
+from forebay.service.readout_classes import SSFileWriter, SSReadoutAssembler
+from forebay.service.readout_control import default_control, instance_name
+from forebay.service.readout_daemons import run
+from forebay.stream.readouts import ReadoutListener
+from forebay.stream.request import ask
+from forebay.wire.ssreadout import present
+
+_MODULE = "forebay.service.readout_daemons"
+_ANSWER_S = 5.0
+_STOP_S = 60.0
+_WORDS = {
+    "reset-count": f"{RESET} 1",
+    "pause-pub": f"{PUBLISH} False",
+    "restart-pub": f"{PUBLISH} True",
+    "status": STATUS,
+}
+
+
+def control_ssdaq() -> NoReturn:
+    """Run ``control-ssdaq``."""
+    asked = arguments.control_arguments()
+    work = {"start": _start, "restart": _restart, "stop": _stop, "roa-ctrl": _command}[asked.command]
+    _exit("control-ssdaq", lambda: work(asked))
+
+
+def ssdaq() -> NoReturn:
+    """Run ``ssdaq``."""
+    asked = arguments.ssdaq_arguments()
+    _exit("ssdaq", lambda: _run_ssdaq(asked))
+
+
+def ssdatawriter() -> NoReturn:
+    """Run ``ssdatawriter``."""
+    asked = arguments.writer_arguments()
+    _exit("ssdatawriter", lambda: _run_writer(asked))
+
+
+def ss_example_listener() -> NoReturn:
+    """Run ``ss-example-listener``."""
+    asked = arguments.listener_arguments()
+    _exit("ss-example-listener", lambda: _listen(asked))
+
+
+def _exit(name: str, work: Callable[[], None]) -> NoReturn:
+    try:
+        work()
+    except ForebayError as error:
+        print(f"{name}: {error}", file=sys.stderr)
+        raise SystemExit(1) from None
+    raise SystemExit(0)
+
+
+def _kind(asked: Namespace) -> str:
+    return "dw" if asked.what == "dw" else "roa"
+
+
+def _pid_file(asked: Namespace) -> PidFile:
+    return PidFile(default_runtime_dir(), instance_name(_kind(asked), asked.instance))
+
+
+def _configured(asked: Namespace) -> SsdaqConfig:
+    config = read_config(asked.config or asked.config_too)
+    writer = config.SSFileWriter
+    changes: dict[str, Any] = {"folder": writer.folder.absolute()}
+    if getattr(asked, "filename_prefix", None):
+        changes["file_prefix"] = asked.filename_prefix
+    if getattr(asked, "output_folder", None):
+        changes["folder"] = asked.output_folder.absolute()
+    return config.model_copy(update={"SSFileWriter": writer.model_copy(update=changes)})
+
+
+def _start(asked: Namespace) -> None:
+    config, kind, pid_file = _configured(asked), _kind(asked), _pid_file(asked)
+    if not asked.daemon:
+        with in_foreground(pid_file):
+            run(kind, config, asked.instance, lambda: None)
+        return
+    life = config.ReadoutAssemblerDaemon if kind == "roa" else config.ReadoutFileWriterDaemon
+    text = json.dumps(_plain(config))
+    logs = life.stdout.absolute(), life.stderr.absolute()
+    pid = start_daemon(_MODULE, [kind, asked.instance], text, pid_file, *logs)
+    print(f"{pid_file.name} runs as process {pid}; its log is {logs[1]}")
+
+
+def _plain(config: SsdaqConfig) -> dict[str, Any]:
+    """Return a configuration that a reader takes for the same, cores as text."""
+    plain: dict[str, Any] = config.model_dump(mode="json")
+    for name in ("ReadoutAssemblerDaemon", "ReadoutFileWriterDaemon"):
+        plain[name]["core_id"] = ",".join(map(str, plain[name]["core_id"]))
+    return plain
+
+
+def _restart(asked: Namespace) -> None:
+    _configured(asked)  # a wrong file is found before anything is stopped
+    try:
+        print(_stopped(_pid_file(asked), _STOP_S))
+    except ServiceError as error:
+        print(error)
+    _start(asked)
+
+
+def _stop(asked: Namespace) -> None:
+    print(_stopped(_pid_file(asked), asked.timeout))
+
+
+def _stopped(pid_file: PidFile, timeout: float) -> str:
+    if failure := pid_file.stop(timeout):
+        raise ServiceError(f"{pid_file.name} has ended, but not well: {failure}", "Its log says more.")
+    return f"{pid_file.name} has ended"
+
+
+def _command(asked: Namespace) -> None:
+    endpoint = asked.control or default_control(asked.instance)
+    reply = ask(endpoint, _WORDS[asked.what].encode(), _ANSWER_S).decode()
+    if asked.what != "status" or asked.json:
+        print(reply)
+        return
+    status = json.loads(reply)
+    for part in ("receiver", "builder"):
+        print(f"{part}: " + ", ".join(f"{name} {n}" for name, n in status[part].items() if n))
+    print(f"publishing: {'yes' if status['publishing'] else 'no'}; withheld {status['withheld']}")
+    for one in status["publishers"]:
+        print(
+            f"{one['name']} {one['endpoint']} ({one['mode']}): sent {one['sent']} of {one['offered']}, "
+            f"nobody there {one['unwatched']}, somebody too slow {one['congested']}"
+        )
+    if status["missing_modules"]:
+        print("never came: modules " + ", ".join(map(str, status["missing_modules"])))
+    for reason in status["failed"]:
+        print(f"failed: {reason}")
+
+
+def _run_ssdaq(asked: Namespace) -> None:
+    log_to_stderr("ssdaq", logging.getLevelName(asked.verbose))
+    with in_foreground(PidFile(default_runtime_dir(), instance_name("roa"))):
+        publisher = ZMQReadoutPublisher(asked.publishing_interface, asked.publishing_port)
+        try:
+            assembler = SSReadoutAssembler(
+                asked.relaxed_ip, listen_port=asked.listen_port, publishers=[publisher]
+            )
+            assembler.run()
+        finally:
+            publisher.close()
+
+
+def _run_writer(asked: Namespace) -> None:
+    log_to_stderr("ssdatawriter", logging.getLevelName(asked.verbose))
+    prefix = Path(asked.filename)
+    writer = SSFileWriter(
+        prefix.name, asked.listen_ip, asked.listen_port, prefix.parent, file_enumerator="date"
+    )
+    writer.start()
+    try:
+        with stop_on_signal() as stop:
+            typed = threading.Thread(target=_wait_for_yes, args=(stop,), daemon=True)
+            typed.start()
+            while not stop.wait(0.1) and writer.is_alive():
+                pass
+    finally:
+        writer.close()
+        for path in writer.paths:
+            print(path)
+        print(", ".join(f"{name} {n}" for name, n in writer.counters.items()))
+
+
+def _wait_for_yes(stop: threading.Event) -> None:
+    """Set `stop` when somebody types yes; at the end of the input a signal is waited for."""
+    print("Type 'yes' to stop.", flush=True)
+    for line in sys.stdin:
+        if line.strip() == "yes":
+            stop.set()
+            return
+
+
+def _listen(asked: Namespace) -> None:
+    listener = ReadoutListener(asked.listen_ip, asked.listen_port)
+    n = 0
+    try:
+        with stop_on_signal() as stop:
+            while not stop.is_set() and (asked.n_readouts is None or n < asked.n_readouts):
+                readouts = listener.read(0.1)
+                if asked.n_readouts is not None:
+                    readouts = readouts[: asked.n_readouts - n]
+                for one, there in zip(readouts, present(readouts), strict=True):
+                    _print_readout(one, np.flatnonzero(there).tolist(), asked.tm)
+                n += len(readouts)
+    finally:
+        counts = ", ".join(f"{name} {value}" for name, value in listener.counters.items())
+        listener.close()
+        print(f"{n} readouts; {counts}")
+
+
+def _print_readout(one: np.void, modules: list[int], shown: int | None) -> None:
+    time_ns = int(one["time_ns"])
+    print(f"Readout number: {int(one['number'])}")
+    print(f"Timestamp: {time_ns} ns, {time_ns * 1e-9:.6f} s")
+    print(f"Modules: {len(modules)}, {modules}", flush=True)
+    if shown is not None:
+        print(f"Module {shown}, mV: {np.array2string(one['data'][shown], precision=2)}", flush=True)

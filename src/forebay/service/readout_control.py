@@ -1,0 +1,63 @@
+"""The assembler's control channel, served beside it in a thread."""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+from types import TracebackType
+from typing import Self
+
+from forebay.config import default_runtime_dir
+from forebay.errors import StreamError
+from forebay.front.ssdaq.words import Commanded, answer
+from forebay.runtime import private_directory
+from forebay.service.process import say
+from forebay.stream.endpoint import ipc
+from forebay.stream.request import Replier
+
+_POLL_S = 0.05
+
+
+def instance_name(kind: str, instance: str = "") -> str:
+    """Return the name of a daemon; the instance is that of the environment if none is given."""
+    instance = instance or os.environ.get("SSDAQ_INSTANCE", "")
+    return f"ssdaq-{kind}" + (f"-{instance}" if instance else "")
+
+
+def default_control(instance: str = "") -> str:
+    """Return where the assembler of this user listens for commands."""
+    return ipc(private_directory(default_runtime_dir()), instance_name("control", instance))
+
+
+class ControlThread:
+    """Answers commands while its ``with`` block runs; without an endpoint it does nothing."""
+
+    def __init__(self, assembler: Commanded, endpoint: str) -> None:
+        self._assembler = assembler
+        self._endpoint = endpoint
+        self._is_over = threading.Event()
+        self._thread = threading.Thread(target=self._serve, name="control", daemon=True)
+
+    def __enter__(self) -> Self:
+        if self._endpoint:
+            is_ours = self._endpoint.startswith(f"ipc://{default_runtime_dir()}/")
+            self._replier = Replier(self._endpoint, public=not is_ours)
+            self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._is_over.set()
+        if self._endpoint:
+            self._thread.join()
+            self._replier.close()
+
+    def _serve(self) -> None:
+        while not self._is_over.is_set():
+            try:
+                self._replier.serve(lambda message: answer(self._assembler, message), _POLL_S)
+            except StreamError as error:
+                say("the control channel failed", logging.ERROR, reason=error)
+                return

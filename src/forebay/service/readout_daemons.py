@@ -1,0 +1,162 @@
+"""The readout assembler and the data writer as processes, in the background or not."""
+
+from __future__ import annotations
+
+import logging
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+from forebay.errors import ForebayError, StoreError
+from forebay.front.ssdaq.configuration import Daemon, SsdaqConfig, parse_config
+from forebay.front.ssdaq.publisher import configured
+from forebay.service.daemon import as_daemon, bind_to_cores
+from forebay.service.process import log_to_stderr, say, stop_on_signal
+from forebay.service.readout_classes import SSFileWriter, SSReadoutAssembler
+from forebay.service.readout_control import default_control, instance_name
+from forebay.store.readout_layout import ReadoutRecording
+
+KINDS = ("roa", "dw")
+"""Readout assembler and data writer."""
+
+_REPORT_S = 10.0
+_POLL_S = 0.1
+
+Ready = Callable[[], None]
+
+
+def main() -> None:
+    """Run as ``python -m forebay.service.readout_daemons KIND INSTANCE --fds=...``."""
+    kind, instance, fds = sys.argv[1], sys.argv[2], sys.argv[3].removeprefix("--fds=")
+    with as_daemon(fds) as told:
+        run(kind, parse_config(sys.stdin.read(), "the configuration"), instance, told.ready)
+
+
+def run(kind: str, config: SsdaqConfig, instance: str, ready: Ready) -> None:
+    """Run one until SIGTERM, SIGINT or SIGHUP; `ready` is called when it works.
+
+    Raises
+    ------
+    ForebayError
+        If it cannot start, or could not do all it should.
+    """
+    life = config.ReadoutAssemblerDaemon if kind == "roa" else config.ReadoutFileWriterDaemon
+    log_to_stderr(instance_name(kind, instance), logging.getLevelName(life.log_level))
+    if life.set_taskset:
+        bind_to_cores(life.core_id)
+    try:
+        if kind == "roa":
+            _assemble(config, life, instance, ready)
+        else:
+            _write(config, ready)
+    except ForebayError as error:
+        say("failed", logging.ERROR, reason=error)
+        raise
+    say("ended")
+
+
+def _assemble(config: SsdaqConfig, life: Daemon, instance: str, ready: Ready) -> None:
+    settings = config.ReadoutAssembler.SSReadoutAssembler
+    with ExitStack() as stack:
+        publishers = []
+        for name, one in config.ReadoutAssembler.ReadoutPublishers.items():
+            publishers.append(configured(name, one))
+            stack.callback(publishers[-1].close)
+        assembler = SSReadoutAssembler(
+            **settings.model_dump(),
+            publishers=publishers,
+            control=life.control or default_control(instance),
+        )
+        ends = [f"{one.name}={one.endpoint} ({one.mode})" for one in publishers]
+        say("assembling", port=assembler.port, publishers=", ".join(ends))
+        with _reporting(assembler.status), _hangup_stops():
+            assembler.run(ready)
+        _say_end(assembler.status())
+
+
+def _say_end(status: dict[str, Any]) -> None:
+    builder, receiver = status["builder"], status["receiver"]
+    lost = {name: builder[name] for name in ("late", "duplicate", "implausible", "evicted")}
+    lost |= {name: receiver[name] for name in ("malformed", "foreign", "kernel_drop")}
+    say(
+        "assembled",
+        readouts=builder["readouts"],
+        incomplete=builder["incomplete_readouts"],
+        **{name: n for name, n in lost.items() if n},
+    )
+
+
+def _write(config: SsdaqConfig, ready: Ready) -> None:
+    settings = config.SSFileWriter
+    if not settings.folder.is_dir():
+        raise StoreError(f"The folder {settings.folder} is not there.", "Make it, or name another (-o).")
+    writer = SSFileWriter(
+        settings.file_prefix,
+        settings.ip,
+        settings.port,
+        settings.folder,
+        settings.file_enumerator,
+        settings.filesize_lim,
+        recording=ReadoutRecording(generation=settings.generation, compression=settings.compression),
+    )
+    say("writing", source=f"{settings.ip}:{settings.port}", folder=settings.folder)
+    with _hangup_stops(), stop_on_signal() as stop:
+        writer.start()
+        ready()
+        while not stop.wait(_POLL_S) and writer.is_alive():
+            pass
+        try:
+            writer.close()
+        finally:
+            say("written", files=", ".join(map(str, writer.paths)) or "none", **writer.counters)
+
+
+@contextmanager
+def _hangup_stops() -> Iterator[None]:
+    """Take SIGHUP for SIGTERM, as the original's writer does."""
+    before = signal.signal(signal.SIGHUP, lambda _number, _frame: signal.raise_signal(signal.SIGTERM))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+@contextmanager
+def _reporting(status: Callable[[], dict[str, Any]]) -> Iterator[None]:
+    """Log what happened every few seconds, if anything did."""
+    is_over = threading.Event()
+
+    def report() -> None:
+        before, since = status(), time.monotonic()
+        while not is_over.wait(_REPORT_S):
+            now, at = status(), time.monotonic()
+            n = now["builder"]["readouts"] - before["builder"]["readouts"]
+            if now["receiver"] != before["receiver"]:
+                say(
+                    "assembling",
+                    readouts=now["builder"]["readouts"],
+                    rate_hz=n / (at - since),
+                    open=now["open"],
+                    newest_ns=now["newest_time_ns"],
+                    kernel_drop=now["receiver"]["kernel_drop"],
+                )
+            before, since = now, at
+
+    thread = threading.Thread(target=report, name="report", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        is_over.set()
+        thread.join()
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except ForebayError:
+        raise SystemExit(1) from None

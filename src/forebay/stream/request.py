@@ -1,0 +1,71 @@
+"""One question, one answer over ZeroMQ: control channels on one host."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import zmq
+
+from forebay.errors import NoAnswerError
+from forebay.stream.socket import Socket
+
+_HWM = 100
+
+
+def _is_file(endpoint: str) -> bool:
+    """Whether the endpoint was named by its path, wherever that is; TCP stays on loopback."""
+    return endpoint.startswith("ipc://")
+
+
+class Replier:
+    """Answers questions; one thread at a time.
+
+    Parameters
+    ----------
+    public:
+        Allow a socket in a directory of others.
+
+    Raises
+    ------
+    StreamError, ConfigError
+        If the endpoint is malformed, in use, or not to be bound.
+    """
+
+    def __init__(self, endpoint: str, *, public: bool = False) -> None:
+        self._socket = Socket(zmq.REP, endpoint, bind=True, hwm=_HWM, public=public and _is_file(endpoint))
+        self.endpoint = self._socket.endpoint
+
+    def serve(self, answer: Callable[[bytes], bytes], timeout: float) -> bool:
+        """Answer the next question; return False if none came for `timeout` seconds.
+
+        `answer` must not raise: without a reply the channel would be dead.
+        """
+        parts = self._socket.receive(timeout)
+        if parts is None:
+            return False
+        self._socket.send([answer(b" ".join(bytes(part) for part in parts))], timeout)
+        return True
+
+    def close(self) -> None:
+        """Send the last answer, then let go of the endpoint; may be called twice."""
+        self._socket.close(linger=0.5)
+
+
+def ask(endpoint: str, question: bytes, timeout: float) -> bytes:
+    """Ask once and return the answer.
+
+    Raises
+    ------
+    NoAnswerError
+        If none came within `timeout` seconds.
+    StreamError
+        If the endpoint is malformed.
+    """
+    socket = Socket(zmq.REQ, endpoint, bind=False, hwm=_HWM, public=True)
+    try:
+        parts = socket.receive(timeout) if socket.send([question], timeout) else None
+    finally:
+        socket.close()
+    if parts is None:
+        raise NoAnswerError(f"Nobody answered at {endpoint} within {timeout:g} s.", "Is it running?")
+    return b" ".join(bytes(part) for part in parts)
