@@ -129,6 +129,6 @@ def _port(text: str) -> int:
 
 
 def _name(text: str) -> str:
-    if not _NAME.fullmatch(text):
+    if text and not _NAME.fullmatch(text):
         raise argparse.ArgumentTypeError(f"{text!r} is not a name: letters, digits, '.', '_' and '-'")
     return text
