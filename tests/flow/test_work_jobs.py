@@ -187,6 +187,21 @@ def test_a_file_in_its_place_is_the_result(config, ring):
     assert not again.failed
 
 
+@pytest.mark.parametrize("gone", [(), (".part",)])
+def test_what_a_worker_left_that_died_beside_its_whole_file_goes(config, ring, gone):
+    leave(config, range(140, 150), pulses="140..149")
+    file = config.record.directory / "a.h5"
+    (part,) = [path for path in file.parent.iterdir() if path.suffix == ".part"]
+    journal = part.with_name(part.name + ".journal").read_bytes()
+    first = record(task(config, pulses="140..149"))
+    part.with_name(part.name + ".journal").write_bytes(journal)
+    if not gone:
+        part.hardlink_to(file)
+    again = record(task(config, pulses="140..149"))
+    assert (again.result, again.failed) == (first.result, False)
+    assert names(config) == ["a.h5"]
+
+
 def test_the_file_of_another_job_is_never_taken_for_ones_own(config, ring):
     record(task(config, pulses="140..149"))
     with pytest.raises(StoreError, match="exists"):

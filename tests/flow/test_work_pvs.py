@@ -1,5 +1,7 @@
 """Process variables as jobs: out of a buffer into a booked file, once."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -90,6 +92,13 @@ def test_a_dead_workers_part_is_written_again(config):
     part.write_bytes(b"half")
     with pytest.raises(StoreError, match="part"):
         record(task(config, pulses="1200..1499"))
+    assert not record(task(config, n_tries=2, pulses="1200..1499")).failed
+    assert names(config) == ["acq0001.slow.h5"]
+
+
+def test_a_part_beside_its_whole_file_goes(config):
+    file = Path(record(task(config, pulses="1200..1499")).files[0].path)
+    part_of(file).hardlink_to(file)
     assert not record(task(config, n_tries=2, pulses="1200..1499")).failed
     assert names(config) == ["acq0001.slow.h5"]
 

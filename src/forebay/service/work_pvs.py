@@ -60,6 +60,7 @@ def record_pvs(task: Task, asked: RecordParameters | RetrieveParameters, path: P
             return Outcome({}, "It was ended before its range had passed.", failed=True)
         told = asdict(written)
     else:
+        part_of(path).unlink(missing_ok=True)  # its worker died before it had cleaned up
         told = {}
     n_asked = task.job.n_asked
     task.follow(lambda: Standing(n_asked or 0, n_asked))

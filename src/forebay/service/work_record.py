@@ -22,7 +22,7 @@ from forebay.service.work_pvs import is_of_pvs, record_pvs
 from forebay.store.catalog import File
 from forebay.store.left import ends_of, manifest_of, part_left, throw_away
 from forebay.store.manifest import Manifest, Request
-from forebay.store.paths import contained, part_of
+from forebay.store.paths import contained, journal_of, part_of
 from forebay.store.recover import recover
 
 MOST_RANGES = 100
@@ -110,6 +110,8 @@ def take_over(task: Task, asked: RecordParameters | RetrieveParameters, path: Pa
         found = manifest_of(path)
         if found.requested.job != task.job.id:
             return None  # somebody else's: the recorder says so
+        if journal_of(part_of(path)).exists():
+            recover(part_of(path))  # its worker died before it had cleaned up
         reason, failed = _judge(task, found)
         return outcome(task, path, found, reason, failed=failed)
     left = part_left(path)
