@@ -126,6 +126,11 @@ class ReadoutAssembler:
             self._gather_s = self._camera.gather_s if n - self._n_looked > _BUSY_HZ * passed_s else 0.0
             self._looked_s, self._n_looked = time.monotonic(), n
             self._receiver.count_drops()
+            for publisher in self._publishers():
+                publisher.count_subscribers()
+
+    def _publishers(self) -> list[ReadoutPublisher]:
+        return [sink for sink in self._sinks if isinstance(sink, ReadoutPublisher)]
 
     def _step(self, timeout: float) -> bool:
         """Take what came; return whether anything did, whole or not."""
@@ -188,9 +193,14 @@ class ReadoutAssembler:
             "datagrams_of_module": self._receiver.datagrams_of_module.tolist(),
             "missing_modules": [i for i in range(N_MODULES) if not used[i]],
             "publishers": [
-                {"name": sink.name, "endpoint": sink.endpoint, "mode": sink.mode, **sink.counters}
-                for sink in self._sinks
-                if isinstance(sink, ReadoutPublisher)
+                {
+                    "name": one.name,
+                    "endpoint": one.endpoint,
+                    "mode": one.mode,
+                    "subscribers": one.subscribers,
+                    **one.counters,
+                }
+                for one in self._publishers()
             ],
             "queues": [dict(sink.counters) for sink in self._sinks if isinstance(sink, QueuedSink)],
             "failed": [str(error) for error in self.failed],

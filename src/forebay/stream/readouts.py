@@ -62,6 +62,8 @@ class ReadoutPublisher:
         By the names of `PUBLISHER_COUNTERS`.
     endpoint:
         Where it is bound or connected; the port is the real one.
+    subscribers:
+        How many there were when they were last counted; from any thread.
     """
 
     def __init__(
@@ -86,7 +88,7 @@ class ReadoutPublisher:
         self.counters = dict.fromkeys(PUBLISHER_COUNTERS, 0)
         self._generation: Generation = generation
         self._topic = [topic] if topic else []
-        self._n_subscribers = 0
+        self.subscribers = 0
         self._socket = Socket(
             zmq.XPUB, endpoint_of(ip, port), bind=mode != "remote", hwm=hwm, public=mode != "local"
         )
@@ -96,18 +98,22 @@ class ReadoutPublisher:
 
     @property
     def n_subscribers(self) -> int:
-        """How many subscriptions there are."""
+        """How many subscriptions there are; for the thread that sends."""
+        return self.count_subscribers()
+
+    def count_subscribers(self) -> int:
+        """Find out how many subscriptions there are; for the thread that sends."""
         while (message := self._socket.receive()) is not None:
             if message and len(message[0]):
-                self._n_subscribers += 1 if message[0][0] else -1
-        return self._n_subscribers
+                self.subscribers += 1 if message[0][0] else -1
+        return self.subscribers
 
     def append(self, readouts: NDArray[np.void]) -> None:
         """Send readouts, (readout,) of `READOUT`; their memory must not change afterwards."""
         self.counters["offered"] += len(readouts)
         if not len(readouts):
             return
-        if not self.n_subscribers:
+        if not self.count_subscribers():
             self.counters["unwatched"] += len(readouts)
             return
         for message in encode(readouts, self._generation):
