@@ -148,6 +148,21 @@ def test_a_hub_that_is_killed_costs_no_image_and_no_request(started):
         assert operator.wait(after.id, 30).state == "finished"
 
 
+def test_a_worker_that_is_told_to_stop_ends_its_job_and_keeps_what_is_whole(started):
+    stand = started()
+    with stand.operator() as operator:
+        (job,) = operator.request("record", {"sources": [stand.name], "images": 100_000})
+        wait_until(lambda: operator.job(job.id).n_done > 10, "images")
+        for which in WORKERS:
+            assert stand.workers[which].stop().code == 0
+        ended = operator.job(job.id)
+        assert (ended.state, ended.worker.split()[0] in ("record.1", "record.2")) == ("failed", True)
+        assert "stopped" in ended.reason
+        assert operator.files(job_id=job.id)[0].n_got == ended.n_done > 10
+        problems = check_file(Path(ended.result["file"])).problems
+        assert not [one for one in problems if one.severity == "problem"]
+
+
 def n_ended(operator):
     counts = operator.status().n_jobs
     return sum(counts.get(state, 0) for state in ENDS)
