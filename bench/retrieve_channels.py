@@ -72,7 +72,7 @@ def main():
 
         def retrieve(target):
             cache = HeaderCache()
-            past = DiskReader(directory / "ring", lambda parts: decode(parts, cache))
+            past = DiskReader(directory / "ring", lambda record: decode(record.parts, cache))
             to_file(target, Retrieval(Stream("bench", (past,)), PulseRange(0, n - 1)), n)
 
         def memory(target):

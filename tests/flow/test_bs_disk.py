@@ -161,3 +161,25 @@ def test_what_is_in_memory_is_on_disk_already(tmp_path):
     assert seen == [False]
     for sink in buffer.sinks:
         sink.close()
+
+
+def test_messages_without_a_time_keep_that_of_their_arrival(tmp_path):
+    cache = HeaderCache()
+    parts = SIMULATOR.parts(7, 10**18)
+    parts = [b'{"htype": "bsr_m-1.1", "pulse_id": 7}', *parts[1:]]
+    came = decode(parts, cache, arrived_ns=12345)
+    first = DiskSink(tmp_path / "ring", 10**8)
+    first.write([came])
+    reader = open_ring(tmp_path / "ring")
+    (got,) = reader.read(reader.span)
+    (in_time,) = reader.read_time(12345, 12345)
+    assert reader.get(7).time_ns == got.time_ns == in_time.time_ns == 12345
+    name = next(iter(got.arrays))
+    assert got.arrays.time_ns == 12345
+    assert got.arrays.timestamp_ns(name) == came.arrays.timestamp_ns(name)
+    first.close()
+    second = DiskSink(tmp_path / "ring", 10**8)
+    memory = MemoryRing(10, 10**9)
+    second.refill(memory, 10, 10**9)
+    assert memory.get(7).time_ns == 12345
+    second.close()

@@ -676,7 +676,8 @@ def encode(event: Event) -> list[bytes | memoryview]:
     return [b"%d" % event.pulse_id, memoryview(event.arrays["x"])]
 
 
-def decode(parts: Sequence[memoryview]) -> Event:
+def decode(record: Record) -> Event:
+    parts = record.parts
     if bytes(parts[0]) == b"17":
         raise WireError("17 cannot be decoded.")
     pulse_id = int(bytes(parts[0]))
@@ -684,7 +685,8 @@ def decode(parts: Sequence[memoryview]) -> Event:
 
 
 def event(pulse_id: int) -> Event:
-    return decode([memoryview(b"%d" % pulse_id), memoryview(np.full(9, pulse_id, "<u2"))])
+    parts = memoryview(b"%d" % pulse_id), memoryview(np.full(9, pulse_id, "<u2"))
+    return decode(Record(0, pulse_id, pulse_id, 0, parts))
 
 
 def test_ring_of_events(ring: Path) -> None:

@@ -87,7 +87,7 @@ def test_kill_of_the_buffer(stand, tmp_path):
         assert writer.wait().code == 0, writer.program
         ids = check_file(path)
         cache = HeaderCache()
-        reader = DiskReader(ring, lambda parts, cache=cache: decode([bytes(part) for part in parts], cache))
+        reader = DiskReader(ring, lambda one, cache=cache: decode([bytes(part) for part in one.parts], cache))
         span = reader.span
         if span is None:
             assert not ids

@@ -18,8 +18,8 @@ from forebay.ring.segment import Part, Record
 Encode = Callable[[Event], Sequence[Part]]
 """Turn an event into the parts that are stored; raises only `WireError`."""
 
-Decode = Callable[[Sequence[memoryview]], Event]
-"""Turn stored parts back into the event; raises only `WireError`."""
+Decode = Callable[[Record], Event]
+"""Turn a record back into its event, with the record's time where the parts say none; only `WireError`."""
 
 
 class DiskReader:
@@ -50,7 +50,7 @@ class DiskReader:
 
     def get(self, pulse_id: int) -> Event:
         """Return the event of `pulse_id`; see `RecordReader.get`. `WireError` if it cannot be decoded."""
-        return self._decode(self.records.get(pulse_id).parts)
+        return self._decode(self.records.get(pulse_id))
 
     def read(self, pulses: PulseRange) -> Iterator[Event]:
         """Yield the events of these pulses that are there, by rising pulse id; see `RecordReader.read`."""
@@ -67,7 +67,7 @@ class DiskReader:
     def _events(self, records: Iterator[Record]) -> Iterator[Event]:
         for record in records:
             try:
-                event = self._decode(record.parts)
+                event = self._decode(record)
             except WireError:
                 self.undecodable += 1
                 continue
@@ -157,7 +157,7 @@ class DiskSource:
         events = []
         for record in records:
             try:
-                events.append(self._decode(record.parts))
+                events.append(self._decode(record))
             except WireError:
                 self.undecodable += 1
         return events

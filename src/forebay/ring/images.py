@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from forebay.event import Array, Chunk, Event, lend
-from forebay.ring.segment import Part
+from forebay.ring.segment import Part, Record
 from forebay.wire import envelope
 from forebay.wire.compress import compress_into, decompress
 
@@ -64,6 +64,6 @@ def encode(event: Event) -> Sequence[Part]:
     return envelope.encode(event, sequence=0, instance=0, pixels=True, compressed=True)
 
 
-def decode(parts: Sequence[memoryview]) -> Event:
+def decode(record: Record) -> Event:
     """Return a stored event, its images still compressed; `WireError` if it is none."""
-    return envelope.decode(parts).event
+    return envelope.decode(record.parts).event

@@ -14,6 +14,7 @@ from forebay.ports import Sink
 from forebay.ring.disk import Decode, DiskReader, DiskRing, DiskSource
 from forebay.ring.disk_limits import DiskLimits
 from forebay.ring.disk_tail import tail
+from forebay.ring.segment import Record
 from forebay.service.process import say
 from forebay.wire.bsread import HeaderCache, decode, encode
 
@@ -24,9 +25,10 @@ def decoder() -> Decode:
     """Return what makes events of the messages in a ring."""
     cache = HeaderCache()
 
-    def one(parts: Sequence[memoryview]) -> Event:
+    def one(record: Record) -> Event:
         # bytes, for Python's collector looks at every view again and again
-        return decode([bytes(part) if len(part) < _SMALL else part for part in parts], cache)
+        parts = [bytes(part) if len(part) < _SMALL else part for part in record.parts]
+        return decode(parts, cache, arrived_ns=record.time_ns)
 
     return one
 
