@@ -144,7 +144,8 @@ def _command(asked: Namespace) -> None:
     print(f"publishing: {'yes' if status['publishing'] else 'no'}; withheld {status['withheld']}")
     for one in status["publishers"]:
         print(
-            f"{one['name']} {one['endpoint']} ({one['mode']}): sent {one['sent']} of {one['offered']}, "
+            f"{one['name']} {one['endpoint']} ({one['mode']}), {one['subscribers']} listen: "
+            f"sent {one['sent']} of {one['offered']}, "
             f"nobody there {one['unwatched']}, somebody too slow {one['congested']}"
         )
     if status["missing_modules"]:
