@@ -1,0 +1,108 @@
+"""The components that a core knows, and where each has its data."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from forebay.wire.xylem import Register
+
+BEATS: Final = 5
+"""Heartbeats without a sign of life after which a component, or the core, is given up."""
+
+ESSENTIAL: Final = ("LArPix board", "LArPix aggregator", "Offline storage")
+"""Components without which a run cannot go on."""
+
+BOARD_GROUP: Final = "BOARD"
+"""Group of the components that make data."""
+
+HEARTBEATS_MS: Final = (10, 60_000)
+
+
+@dataclass
+class Client:
+    """One component that lives.
+
+    Attributes
+    ----------
+    expiry:
+        Seconds of the core's clock at which it is given up.
+    """
+
+    identity: bytes
+    name: str
+    group: str
+    heartbeat_s: float
+    connections: tuple[str, ...]
+    actions: dict[str, Any]
+    confirms: bool
+    expiry: float = 0.0
+
+    @property
+    def is_board(self) -> bool:
+        """Whether it makes data, and thus begins last and ends first."""
+        return self.group == BOARD_GROUP
+
+    def heard(self, now: float) -> None:
+        """Take a sign of life."""
+        self.expiry = now + BEATS * self.heartbeat_s
+
+
+@dataclass
+class Clients:
+    """Components by the identity of their connection; names are unique."""
+
+    by_identity: dict[bytes, Client] = field(default_factory=dict)
+    addresses: dict[str, str] = field(default_factory=dict)
+
+    def __iter__(self) -> Iterator[Client]:
+        return iter(list(self.by_identity.values()))
+
+    def add(self, identity: bytes, new: Register, now: float) -> str:
+        """Take a component in, or return why it is not taken."""
+        low, high = HEARTBEATS_MS
+        if not new.name or not low <= new.heartbeat_ms <= high:
+            return f"A component needs a name, and a heartbeat of {low} to {high} ms."
+        if any(one.name == new.name and one.identity != identity for one in self):
+            return (
+                f"There is a component named {new.name} already. Stop it, or wait until it is given up, "
+                f"{BEATS} heartbeats after its end."
+            )
+        client = Client(
+            identity,
+            new.name,
+            new.short_name,
+            new.heartbeat_ms / 1000,
+            tuple(new.connections),
+            new.actions,
+            new.confirms,
+        )
+        client.heard(now)
+        self.by_identity[identity] = client
+        self.addresses.update(new.addresses)
+        return ""
+
+    def wanted(self, client: Client) -> dict[str, Any]:
+        """Return group -> address of a component's connections, `{}` for those that are not known."""
+        return {group: self.addresses.get(group, {}) for group in client.connections}
+
+    def expired(self, now: float) -> list[Client]:
+        """Remove those that gave no sign of life in time, and return them."""
+        lost = [client for client in self if now > client.expiry]
+        for client in lost:
+            del self.by_identity[client.identity]
+        return lost
+
+    def get(self, identity: bytes) -> Client | None:
+        """Return the component of a connection."""
+        return self.by_identity.get(identity)
+
+    def named(self, name: str) -> Client | None:
+        """Return the component of a name."""
+        return next((one for one in self if one.name == name), None)
+
+    @property
+    def names(self) -> list[str]:
+        """Names in the order of registration."""
+        return [client.name for client in self]

@@ -1,0 +1,143 @@
+"""What every component does with what its core says: enters and confirms states, carries out actions."""
+
+from __future__ import annotations
+
+import inspect
+import queue
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol
+
+from forebay.errors import ForebayError
+from forebay.wire import xylem as x
+
+
+class Line(Protocol):
+    """The line to the core; `forebay.stream.xylem.CoreLink` is one."""
+
+    inbox: queue.SimpleQueue[tuple[int, x.Message]]
+
+    def send(self, message: x.Message, registration: int) -> None:
+        """Send a message to the core of this registration."""
+        ...
+
+
+class DieError(ForebayError):
+    """The core asked the component to end."""
+
+
+LATER = object()
+"""What an action returns that answers later, by the `reply` that it took."""
+
+
+class Component:
+    """A component without its data.
+
+    Parameters
+    ----------
+    enter:
+        Called with a state and the run's number when the state changes. Returns an account, which confirms
+        the state, or None: `confirm` then follows. What it raises of `ForebayError` is told to the core.
+    actions:
+        Name -> function; what it returns is the result.
+
+    Attributes
+    ----------
+    addresses:
+        Group -> address of the wanted connections that are known.
+    """
+
+    def __init__(
+        self,
+        line: Line,
+        enter: Callable[[str, int | None], dict[str, Any] | None],
+        actions: Mapping[str, Callable[..., Any]] | None = None,
+    ) -> None:
+        self.state = "STOP"
+        self.addresses: dict[str, str] = {}
+        self._line = line
+        self._enter = enter
+        self._actions = {"die": _die, "print": _print, **(actions or {})}
+        self._registration = 0
+        self._transition: int | None = None
+        self.reply: Callable[[Any], None] = lambda _result: None
+
+    def poll(self) -> None:
+        """Take everything that the core has said; `DieError` if it is to end."""
+        while True:
+            try:
+                registration, message = self._line.inbox.get_nowait()
+            except queue.Empty:
+                return
+            match message:
+                case x.Registered(addresses):
+                    self.addresses |= {k: one for k, one in addresses.items() if isinstance(one, str) and one}
+                    if registration != self._registration:
+                        self._registration = registration
+                        self._transition = None
+                        self._line.send(x.StateRequest(), registration)
+                case x.StateUpdate():
+                    self._update(registration, message)
+                case x.Action():
+                    self._act(registration, message)
+
+    def _update(self, registration: int, update: x.StateUpdate) -> None:
+        self._transition = update.transition
+        if self.state == update.UPDATE:
+            self.confirm({})
+            return
+        self.state = update.UPDATE
+        try:
+            account = self._enter(update.UPDATE, update.run)
+        except ForebayError as error:
+            self.fail(str(error))
+            return
+        if account is not None and registration == self._registration:
+            self.confirm(account)
+
+    def confirm(self, account: dict[str, Any]) -> None:
+        """Say that the state was entered; a core of the original does not ask and is not told."""
+        if self._transition is not None:
+            report = x.StateReport(self.state, self._transition, "", account)
+            self._line.send(report, self._registration)
+            self._transition = None
+
+    def fail(self, reason: str, account: dict[str, Any] | None = None) -> None:
+        """Say that the run cannot go on, whenever that is found."""
+        report = x.StateReport(self.state, self._transition, reason, account or {})
+        self._line.send(report, self._registration)
+
+    def _act(self, registration: int, action: x.Action) -> None:
+        def reply(result: Any) -> None:
+            try:
+                self._line.send(x.ActionResult(action.id, action.name, action.params, result), registration)
+            except ForebayError as error:
+                text = f"ERROR: {error}"
+                self._line.send(x.ActionResult(action.id, action.name, action.params, text), registration)
+
+        self.reply = reply
+        result = self._result(action)
+        if result is not LATER:
+            reply(result)
+
+    def _result(self, action: x.Action) -> Any:
+        function = self._actions.get(action.name)
+        if function is None:
+            return f"ERROR: Could not execute action {action.name}"
+        try:
+            inspect.signature(function).bind(*action.params)
+        except TypeError as error:
+            return f"ERROR: Invalid parameters {error}"
+        try:
+            return function(*action.params)
+        except DieError:
+            raise
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is the answer
+            return f"ERROR: {error}"
+
+
+def _die() -> None:
+    raise DieError("The core asked the component to end.")
+
+
+def _print(*words: Any) -> None:
+    print(*words)

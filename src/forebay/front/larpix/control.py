@@ -1,0 +1,253 @@
+"""The state of the system: changed when all components have confirmed, or an operator is told who has not."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from forebay.errors import ForebayError
+from forebay.front.larpix.book import Book
+from forebay.front.larpix.clients import ESSENTIAL, Client, Clients
+from forebay.front.larpix.transition import NEXT, Asker, Transition
+from forebay.wire import xylem as x
+
+Send = Callable[[bytes, x.Message], None]
+
+
+def differences(accounts: dict[str, dict[str, Any]]) -> list[str]:
+    """Return a remark for each component that stored another number of packets than were sent."""
+    sent = [int(one["packets_sent"]) for one in accounts.values() if "packets_sent" in one]
+    stored = {name: int(one["packets_stored"]) for name, one in accounts.items() if "packets_stored" in one}
+    if not sent:
+        return []  # producers of the original do not count
+    return [f"{name} stored {n} of {sum(sent)} packets" for name, n in stored.items() if n != sum(sent)]
+
+
+class Control:
+    """State, transition under way, and the run; see `forebay.front.larpix.core.Core`."""
+
+    def __init__(
+        self,
+        book: Book,
+        clients: Clients,
+        send: Send,
+        probe: Callable[[Client], int],
+        say: Callable[[str, dict[str, Any]], None],
+        confirm_s: float,
+        drain_s: float,
+    ) -> None:
+        self.state = "STOP"
+        self.run: int | None = None
+        self.owner = ""
+        self.last_end = ""
+        self._book = book
+        self._clients = clients
+        self._send = send
+        self._probe = probe
+        self._say = say
+        self._within = {"READY": confirm_s, "RUN": confirm_s, "STOP": drain_s}
+        self._n = 0
+        self._now: Transition | None = None
+
+    def where(self) -> dict[str, Any]:
+        """Return the run, its owner, and how the last one ended."""
+        under_way = None if self._now is None else {"to": self._now.target, "waiting": self._waiting()}
+        return {"run": self.run, "owner": self.owner, "transition": under_way, "last_end": self.last_end}
+
+    def _waiting(self) -> list[str]:
+        waiting = set[bytes]() if self._now is None else self._now.waiting
+        return [client.name for client in self._clients if client.identity in waiting]
+
+    # What operators ask
+
+    def ask(self, asker: Asker, target: Any, now: float) -> None:
+        """Change the state if that is allowed; the answer comes when it is done."""
+        if not isinstance(target, str) or target not in NEXT:
+            self._answer(asker, "NOT UPDATED", "STATE NOT ALLOWED")
+            return
+        if self._now is not None and (target != "STOP" or self._now.target == "STOP"):
+            what = f"The change to {self._now.target} is under way, and waits for {self._waiting()}."
+            self._answer(asker, "NOT UPDATED", what)
+            return
+        if self._now is None and target == self.state:
+            self._answer(asker, "UPDATED")
+            return
+        if self._now is None and target not in NEXT[self.state]:
+            allowed = " or ".join(NEXT[self.state])
+            self._answer(
+                asker,
+                "NOT UPDATED",
+                f"From {self.state} one goes to {allowed}, not to {target}: nothing is done.",
+            )
+            return
+        named = str(asker.more.get("who") or "")
+        if target == "RUN" and named and self.owner and named != self.owner:
+            self._answer(asker, "NOT UPDATED", f"The run was prepared by {self.owner}, who alone begins it.")
+            return
+        if target == "READY":
+            comment = str(asker.more.get("comment") or "")
+            configuration = asker.more.get("configuration")
+            self.run = self._book.prepare(
+                asker.who, comment, configuration if isinstance(configuration, dict) else {}
+            )
+            self.owner = named
+        if self._now is not None:
+            self._answer(self._now.asker, "NOT UPDATED", f"{asker.who} ended the run meanwhile.")
+        self._begin(target, f"ended by {asker.who}" if target == "STOP" else "", asker, now)
+
+    def _answer(self, asker: Asker | None, result: str, reason: str = "") -> None:
+        if asker is None:
+            return
+        said: dict[str, Any] = {"result": result}
+        metadata: dict[str, Any] = {} if self.run is None else {"run": self.run}
+        if reason:
+            metadata["reason"] = reason
+        if metadata:
+            said["metadata"] = metadata
+        more = {name: one for name, one in asker.more.items() if name == "request"}
+        self._send(asker.identity, x.Control("STATE", said, more))
+        self._say("state answered", {"who": asker.who, "result": result, **metadata})
+
+    # Transitions
+
+    def _begin(self, target: str, reason: str, asker: Asker | None, now: float) -> None:
+        self._n += 1
+        self._now = Transition(self._n, target, now + self._within[target], reason, asker)
+        self._now.plan(self._clients)
+        self._go_on(now)
+
+    def _go_on(self, now: float) -> None:
+        under_way = self._now
+        if under_way is None or under_way.waiting:
+            return
+        stage = under_way.next_stage()
+        if stage is None:
+            self._finish()
+            return
+        under_way.deadline = now + self._within[under_way.target]
+        for client in self._clients:
+            if client.identity in stage:
+                self._tell(client, under_way)
+
+    def _tell(self, client: Client, under_way: Transition) -> None:
+        self._send(client.identity, x.StateUpdate(under_way.target, under_way.id, self.run))
+        if not client.confirms:
+            under_way.probes[self._probe(client)] = client.identity
+
+    def tell_state(self, client: Client) -> None:
+        """Answer a component that asks for the state: the one it is in, or goes to if it was told already."""
+        is_told = self._now is not None and client.identity in self._now.waiting
+        if self._now is not None and is_told:
+            self._send(client.identity, x.StateUpdate(self._now.target, self._now.id, self.run))
+        else:
+            self._send(client.identity, x.StateUpdate(self.state, None, self.run))
+
+    def joined(self, client: Client) -> None:
+        """Let a component that comes during a transition take part in it."""
+        if self._now is not None:
+            self._now.waiting.add(client.identity)
+            self._tell(client, self._now)
+
+    def reported(self, client: Client, report: x.StateReport, now: float) -> bool:
+        """Take what a component says of a state; False if nobody awaits it."""
+        under_way = self._now
+        if report.failed:
+            self._say("component failed", {"name": client.name, "reason": report.failed})
+            self._trouble(f"{client.name}: {report.failed}", now, client, report.account)
+            return True
+        if under_way is None or report.transition != under_way.id or client.identity not in under_way.waiting:
+            return False
+        under_way.accounts[client.name] = report.account
+        under_way.waiting.discard(client.identity)
+        self._go_on(now)
+        return True
+
+    def probed(self, client: Client, number: int, now: float) -> bool:
+        """Take the answer to a probe; False if the action was none of ours."""
+        under_way = self._now
+        if under_way is None or under_way.probes.get(number) != client.identity:
+            return False
+        del under_way.probes[number]
+        under_way.waiting.discard(client.identity)
+        self._go_on(now)
+        return True
+
+    def lost(self, client: Client, now: float) -> None:
+        """Take it that a component is gone."""
+        under_way = self._now
+        if under_way is not None and under_way.target == "STOP":
+            if under_way.leave(client.identity):
+                under_way.remarks.append(f"lost {client.name}")
+            self._go_on(now)
+        elif client.name in ESSENTIAL and (self.state != "STOP" or under_way is not None):
+            self._trouble(f"lost {client.name}", now, client, {})
+        elif under_way is not None:
+            under_way.leave(client.identity)
+            self._go_on(now)
+
+    def _trouble(self, what: str, now: float, client: Client, account: dict[str, Any]) -> None:
+        under_way = self._now
+        if under_way is not None and under_way.target == "STOP":
+            under_way.remarks.append(what)
+            under_way.accounts[client.name] = account
+            under_way.leave(client.identity)
+            self._go_on(now)
+        elif under_way is not None:
+            self._now = None
+            self._answer(under_way.asker, "NOT UPDATED", f"{what}. The system goes back to STOP.")
+            self._begin("STOP", what, None, now)
+        elif self.state != "STOP":
+            self._begin("STOP", what, None, now)
+
+    def tick(self, now: float) -> None:
+        """Give up a transition that takes too long."""
+        under_way = self._now
+        if under_way is None or now < under_way.deadline:
+            return
+        missing = ", ".join(self._waiting())
+        what = f"{missing} did not confirm {under_way.target} within {self._within[under_way.target]:g} s"
+        if under_way.target != "STOP":
+            self._now = None
+            self._answer(under_way.asker, "NOT UPDATED", f"{what}. The system goes back to STOP.")
+            self._begin("STOP", what, None, now)
+            return
+        under_way.remarks.append(what)
+        under_way.waiting.clear()
+        self._go_on(now)
+
+    def _finish(self) -> None:
+        done = self._now
+        if done is None:
+            return
+        self._now = None
+        self.state = done.target
+        if done.target != "STOP":
+            remark = ""
+            if done.target == "RUN" and self.run is not None:
+                remark = self._booked(lambda run: self._book.begin(run))
+            self._say("state", {"state": self.state, "run": self.run, "remark": remark})
+            self._answer(done.asker, "UPDATED")
+            return
+        done.remarks += differences(done.accounts)
+        self.last_end = "; ".join([done.reason, *done.remarks])
+        remark = self._booked(lambda run: self._book.end(run, self.last_end, done.accounts))
+        if remark:
+            done.remarks.append(remark)
+        self._say("state", {"state": "STOP", "run": self.run, "reason": self.last_end, **done.accounts})
+        if done.remarks:
+            why = f"STOP is in force, but: {'; '.join(done.remarks)}."
+            self._answer(done.asker, "NOT UPDATED", why)
+        else:
+            self._answer(done.asker, "UPDATED")
+        self.run, self.owner = None, ""
+
+    def _booked(self, book: Callable[[int], None]) -> str:
+        """Book something of the run; return what went wrong, which must not hold up a run."""
+        if self.run is None:
+            return ""
+        try:
+            book(self.run)
+        except ForebayError as error:
+            self._say("not booked", {"run": self.run, "reason": str(error)})
+            return f"not booked: {error}"
+        return ""

@@ -1,0 +1,224 @@
+"""The core of larpix-daq: transitions that are confirmed, components that vanish, answers that come late."""
+
+import pytest
+
+from forebay.front.larpix.book import MemoryBook
+from forebay.front.larpix.core import Core
+from forebay.wire import xylem as x
+
+pytestmark = pytest.mark.unit
+
+BOARD, STORAGE, OPERATOR, OTHER = b"b", b"s", b"o", b"p"
+
+
+class Stand:
+    def __init__(self):
+        self.said = []
+        self.book = MemoryBook()
+        self.core = Core(self.book, lambda what, fields: self.said.append((what, fields)))
+        self.now = 0.0
+
+    def send(self, who, message):
+        self.core.take(who, x.encode(message), self.now)
+        return self.got()
+
+    def got(self):
+        out, self.core.outbox = self.core.outbox, []
+        return [(who, x.decode(frames)) for who, frames in out]
+
+    def register(self, who, name, group, confirms=True, **more):
+        return self.send(who, x.Register(name, group, 300, confirms=confirms, **more))
+
+    def ask(self, state, operator=OPERATOR, **more):
+        return self.send(operator, x.Control("STATE", state, more))
+
+    def confirm(self, who, got, **account):
+        update = next(one for to, one in got if to == who and isinstance(one, x.StateUpdate))
+        return self.send(who, x.StateReport(update.UPDATE, update.transition, "", account))
+
+    def later(self, seconds, alive=(BOARD, STORAGE)):
+        for _ in range(round(seconds)):
+            self.now += 1.0
+            for who in alive:
+                self.core.take(who, [b"PING"], self.now)
+            self.core.tick(self.now)
+        return [one for one in self.got() if not isinstance(one[1], x.Pong)]
+
+
+@pytest.fixture
+def stand():
+    stand = Stand()
+    stand.register(BOARD, "LArPix board", "BOARD", addresses={"BOARD": "tcp://127.0.0.1:50001"})
+    stand.register(STORAGE, "Offline storage", "CONSUMER", connections=["AGGREGATOR"])
+    return stand
+
+
+def answer(got, who=OPERATOR):
+    found = [one.message for to, one in got if to == who]
+    return found[-1] if found else None
+
+
+def to(stand, state):
+    got = stand.ask(state)
+    first, second = (BOARD, STORAGE) if state == "STOP" else (STORAGE, BOARD)
+    assert [who for who, _ in got] == [first]
+    got = stand.confirm(first, got)
+    assert [who for who, _ in got] == [second]
+    return stand.confirm(second, got)
+
+
+def test_a_run_with_all_its_confirmations(stand):
+    for state in ("READY", "RUN", "STOP"):
+        assert answer(to(stand, state)) == {"result": "UPDATED", "metadata": {"run": 1}}
+        assert stand.core.state == state
+    assert stand.book.runs[0]["state"] == "ended"
+
+
+def test_nothing_is_updated_before_the_last_confirmation(stand):
+    got = stand.confirm(STORAGE, stand.ask("READY"))
+    assert answer(got) is None
+    assert stand.core.state == "STOP"
+
+
+def test_who_does_not_confirm_is_named(stand):
+    stand.confirm(STORAGE, stand.ask("READY"))
+    got = stand.later(11)
+    assert "LArPix board did not confirm READY within 10 s" in answer(got)["metadata"]["reason"]
+    assert ("result", "NOT UPDATED") in answer(got).items()
+    updates = [(who, one.UPDATE) for who, one in got if isinstance(one, x.StateUpdate)]
+    assert updates == [(BOARD, "STOP")]
+
+
+@pytest.mark.parametrize(("state", "target"), [("STOP", "RUN"), ("READY", "READY"), ("RUN", "READY")])
+def test_only_what_makes_sense_is_allowed(stand, state, target):
+    for one in x.STATES[1:]:
+        if stand.core.state != state:
+            to(stand, one)
+    said = answer(stand.ask(target))
+    assert said["result"] == ("UPDATED" if state == target else "NOT UPDATED")
+    assert stand.core.state == state
+
+
+def test_a_state_that_is_none(stand):
+    said = answer(stand.ask(["START"]))
+    assert said == {"result": "NOT UPDATED", "metadata": {"reason": "STATE NOT ALLOWED"}}
+
+
+def test_a_component_of_the_original_confirms_by_an_answer(stand):
+    got = stand.register(b"m", "Online monitor", "CONSUMER", confirms=False)
+    got = stand.ask("READY")
+    probe = next(one for who, one in got if who == b"m" and isinstance(one, x.Action))
+    stand.confirm(STORAGE, got)
+    assert stand.send(BOARD, x.ActionResult(probe.id, probe.name, [], "")) == []  # not from the one asked
+    got = stand.send(
+        b"m", x.ActionResult(probe.id, probe.name, [], "ERROR: Could not execute action confirm")
+    )
+    assert answer(stand.confirm(BOARD, got))["result"] == "UPDATED"
+
+
+def test_a_lost_component_ends_the_run(stand):
+    to(stand, "READY")
+    to(stand, "RUN")
+    got = stand.later(3, alive=[BOARD])
+    assert ("component lost", {"name": "Offline storage", "all": ["LArPix board"]}) in stand.said
+    stand.confirm(BOARD, got)
+    assert stand.core.state == "STOP"
+    assert stand.book.runs[0]["reason"] == "lost Offline storage"
+
+
+def test_a_component_that_fails_ends_the_run_with_its_reason(stand):
+    to(stand, "READY")
+    to(stand, "RUN")
+    got = stand.send(STORAGE, x.StateReport("RUN", None, "disk full"))
+    got = stand.confirm(BOARD, got)
+    stand.confirm(STORAGE, got)
+    assert stand.book.runs[0]["reason"] == "Offline storage: disk full"
+
+
+def test_what_was_sent_and_not_stored_is_said(stand):
+    to(stand, "READY")
+    to(stand, "RUN")
+    got = stand.confirm(BOARD, stand.ask("STOP"), packets_sent=10)
+    said = answer(stand.confirm(STORAGE, got, packets_stored=9))
+    assert said["result"] == "NOT UPDATED"
+    assert "Offline storage stored 9 of 10 packets" in said["metadata"]["reason"]
+    assert stand.core.state == "STOP"
+
+
+def test_names_are_unique_and_free_again(stand):
+    got = stand.register(b"x", "LArPix board", "BOARD")
+    assert isinstance(got[0][1], x.Refused)
+    stand.later(3, alive=[STORAGE])
+    got = stand.register(b"x", "LArPix board", "BOARD")
+    assert isinstance(got[0][1], x.Registered)
+
+
+def test_addresses_are_told_when_they_are_known(stand):
+    got = stand.register(b"a", "LArPix aggregator", "AGGREGATOR", addresses={"AGGREGATOR": "tcp://h:1"})
+    assert (STORAGE, x.Registered({"AGGREGATOR": "tcp://h:1"})) in got
+
+
+def test_an_unknown_component_is_told_to_register(stand):
+    assert isinstance(stand.send(b"?", x.Ping())[0][1], x.Refused)
+
+
+def test_answers_go_to_who_asked(stand):
+    ask = {"client_name": "LArPix board", "action_name": "sleep", "params": [1]}
+    got = stand.send(OPERATOR, x.Control("ACTION", ask))
+    number = got[0][1].id
+    assert answer(got)["result"] == "pending"
+    assert stand.send(STORAGE, x.ActionResult(number, "sleep", [1], "forged")) == []
+    got = stand.send(BOARD, x.ActionResult(number, "sleep", [1], None))
+    assert answer(got) == {"result": None, "metadata": {**ask, "id": number}}
+    assert stand.send(BOARD, x.ActionResult(number, "sleep", [1], None)) == []
+    assert stand.core.n_late == 2
+
+
+def test_a_component_that_dies_answers(stand):
+    ask = {"client_name": "LArPix board", "action_name": "sleep", "params": [1]}
+    stand.send(OPERATOR, x.Control("ACTION", ask))
+    said = answer(stand.later(3, alive=[STORAGE]))
+    assert said["result"] == "ERROR: component died"
+    assert said["metadata"]["client_name"] == "LArPix board"
+
+
+def test_an_action_for_nobody(stand):
+    for message in ({"client_name": "nobody", "action_name": "a", "params": []}, "text", {}):
+        assert answer(stand.send(OPERATOR, x.Control("ACTION", message)))["result"].startswith(
+            "ERROR: Unable"
+        )
+
+
+def test_a_run_belongs_to_who_prepared_it(stand):
+    got = stand.ask("READY", who="ann")
+    stand.confirm(BOARD, stand.confirm(STORAGE, got))
+    assert "ann" in answer(stand.ask("RUN", OTHER, who="ben"), OTHER)["metadata"]["reason"]
+    assert stand.core.state == "READY"
+    got = stand.ask("STOP", OTHER, who="ben")
+    assert answer(stand.confirm(STORAGE, stand.confirm(BOARD, got)), OTHER)["result"] == "UPDATED"
+    assert stand.book.runs[0]["reason"] == "ended by ben"
+
+
+def test_a_stop_overtakes_a_change_that_hangs(stand):
+    stand.ask("READY")
+    got = stand.ask("STOP", OTHER)
+    assert answer(got)["result"] == "NOT UPDATED"
+    assert answer(stand.confirm(STORAGE, stand.confirm(BOARD, got)), OTHER)["result"] == "UPDATED"
+
+
+def test_questions(stand):
+    assert answer(stand.send(OPERATOR, x.Control("CLIENTS", ""))) == {
+        "result": ["LArPix board", "Offline storage"]
+    }
+    assert answer(stand.send(OPERATOR, x.Control("STATE REQUEST", "")))["result"] == "STOP"
+    assert set(answer(stand.send(OPERATOR, x.Control("ACTIONS", "")))["result"]) == {
+        "LArPix board",
+        "Offline storage",
+    }
+    assert stand.send(OPERATOR, x.Control("PRINT", "hello")) == []
+
+
+def test_noise_is_counted(stand):
+    stand.core.take(b"n", [b"\xff"], 0.0)
+    stand.core.take(b"n", [b"DATA", b"{}", b""], 0.0)
+    assert stand.core.n_malformed == 2
