@@ -752,3 +752,55 @@ def test_a_reader_that_looked_before_sees_new_segments(ring: Path) -> None:
     fill(ring, range(100, 200))
     assert reader.span == PulseRange(0, 199)
     assert reader.get(150).pulse_id == 150
+
+
+def test_epochs_go_on_after_everything_expired_and_the_ring_was_reopened(ring: Path) -> None:
+    writer = RecordWriter(ring, DiskLimits(10**7, max_age_s=100.0, sync_s=600.0))
+    writer.write(made(range(1000, 1010)))
+    writer.write([(p, 20_000, parts_of(p)) for p in range(500, 510)])  # restarted
+    for kept in writer._kept:
+        kept.written_ns = 0
+    writer.drop_old()
+    writer.close()
+    RecordWriter(ring, LIMITS).close()  # and once more without a record
+    writer = RecordWriter(ring, LIMITS)
+    writer.write([(p, 20_001, parts_of(p)) for p in range(510, 512)])
+    assert [(r.number, r.epoch) for r in RecordReader(ring).read(EVERYTHING)] == [(20, 1), (21, 1)]
+    writer.write([(p, 30_000, parts_of(p)) for p in range(505, 507)])  # restarted once more
+    writer.close()
+    assert [r.epoch for r in drain(RecordReader(ring).follow())] == [1, 1, 2, 2]
+
+
+def test_a_counter_that_restarts_while_everything_expires_and_the_ring_is_closed(ring: Path) -> None:
+    writer = RecordWriter(ring, DiskLimits(10**7, max_age_s=100.0, sync_s=600.0))
+    writer.write(made(range(1000, 1010)))
+    writer._kept[0].written_ns = 0
+    writer.drop_old()
+    writer.close()
+    writer = RecordWriter(ring, LIMITS)
+    writer.write([(900, 9000, parts_of(900)), (3, 10**12, parts_of(3))])  # a late one, then a restart
+    writer.close()
+    assert [(r.number, r.epoch) for r in drain(RecordReader(ring).follow())] == [(10, 0), (11, 1)]
+
+
+def test_a_disk_on_which_no_segment_can_begin_costs_the_ring_no_numbers(
+    ring: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    writer = RecordWriter(ring, LIMITS)
+    for record in made(range(30)):
+        writer.write([record])
+    with monkeypatch.context() as patch:
+
+        def refuse(*_: object) -> int:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+        patch.setattr(segment_files, "_create", refuse)
+        for record in made(range(30, 60)):
+            writer.write([record])
+    n = writer.counters.written
+    assert n < 60 == n + writer.counters.not_written
+    writer.close()
+    writer = RecordWriter(ring, LIMITS)
+    writer.write(made([60]))
+    writer.close()
+    assert RecordReader(ring).get(60).number == n

@@ -128,7 +128,7 @@ class RecordWriter:
             oldest = time.time_ns() - int(self.limits.max_age_s * 1e9)
             while self._kept and self._kept[0].n_records and self._kept[0].written_ns < oldest:
                 if len(self._kept) == 1:
-                    self._begin(self._epochs.epoch)  # its name remembers how far the numbers have come
+                    self._begin(self._epochs.epoch)  # it remembers number and epoch
                 self._drop_oldest()
 
     def close(self) -> None:
@@ -174,7 +174,7 @@ class RecordWriter:
                 counters.disk_full += 1
                 counters.last_error = str(error)
             self._wait_for_seals()
-            if len(self._kept) <= (self._open is not None):
+            if len(self._kept) <= 1:  # the last one stays: it remembers number and epoch
                 counters.not_written += block.n_records
                 return
             self._drop_oldest()
@@ -222,7 +222,8 @@ class RecordWriter:
 
     def _begin(self, epoch: int) -> SegmentWriter:
         self._finish()
-        segment = SegmentWriter(self.directory, self._next, epoch)
+        high, time_ns = self._epochs.high, self._epochs.time_ns
+        segment = SegmentWriter(self.directory, self._next, epoch, high, time_ns)
         self._open, self._opened = segment, time.monotonic()
         self._kept.append(_Kept(self._next, 0, segment.n_bytes, time.time_ns()))
         self._kept_bytes += segment.n_bytes
@@ -331,6 +332,9 @@ def _recover(directory: Path) -> tuple[deque[_Kept], int, EpochCounter]:
         summary = segment_files.recover(directory, number)
         if summary is None:
             following = number
+            begun = segment_files.begun(directory, number)
+            if begun is not None:
+                epochs = EpochCounter(begun.epoch, begun.high_pulse, begun.high_time_ns)
             if number != last:
                 segment_files.remove(directory, number)
             continue

@@ -19,18 +19,23 @@ class EpochCounter:
     ----------
     epoch, high, time_ns:
         Where to go on: the current epoch, its largest pulse id (-1: none yet) and the time of that.
+
+    Attributes
+    ----------
+    epoch, high, time_ns:
+        Where it stands.
     """
 
     def __init__(self, epoch: int = 0, high: int = -1, time_ns: int = 0) -> None:
         self.epoch = epoch
-        self._high = high
-        self._time_ns = time_ns
+        self.high = high
+        self.time_ns = time_ns
 
     def place(self, pulse_id: int, time_ns: int) -> int:
         """Return the epoch of the event that came next."""
-        if pulse_id >= self._high:
-            self._high, self._time_ns = pulse_id, time_ns
-        elif not 0 < self._time_ns - time_ns <= LATE_NS:
+        if pulse_id >= self.high:
+            self.high, self.time_ns = pulse_id, time_ns
+        elif not 0 < self.time_ns - time_ns <= LATE_NS:
             self.epoch += 1
-            self._high, self._time_ns = pulse_id, time_ns
+            self.high, self.time_ns = pulse_id, time_ns
         return self.epoch

@@ -192,13 +192,24 @@ def mix(words: NDArray[np.uint64]) -> NDArray[np.uint64]:
 
 
 def pack_header(summary: Summary) -> bytes:
-    """Return the header of a data file; of an open one if `n_records` is negative."""
+    """Return the header of a data file; if `n_records` is negative, of an open one, see `SegmentWriter`."""
     raw = _HEADER.pack(_MAGIC, *summary)
     return raw + xxh3_64_intdigest(raw).to_bytes(8, "little")
 
 
 def unpack_header(raw: bytes, number: int) -> Summary | None:
     """Return what the sealed segment `number` holds; None if it is not sealed or the header is damaged."""
+    summary = _unpack_header(raw, number)
+    return summary if summary is not None and summary.n_records > 0 else None
+
+
+def unpack_begun(raw: bytes, number: int) -> Summary | None:
+    """Return what an open segment says; None if it is sealed or the header is damaged."""
+    summary = _unpack_header(raw, number)
+    return summary if summary is not None and summary.n_records < 0 else None
+
+
+def _unpack_header(raw: bytes, number: int) -> Summary | None:
     if len(raw) < HEADER_BYTES or xxh3_64_intdigest(raw[:-8]).to_bytes(8, "little") != raw[-8:]:
         return None
     magic, *values = _HEADER.unpack(raw[:-8])
@@ -208,4 +219,4 @@ def unpack_header(raw: bytes, number: int) -> Summary | None:
             "Read it with the version that wrote it.",
         )
     summary = Summary(*values)
-    return summary if summary.n_records > 0 and summary.number == number else None
+    return summary if summary.number == number else None

@@ -29,6 +29,7 @@ from forebay.ring.segment import (
     mix,
     pack_header,
     unpack,
+    unpack_begun,
     unpack_header,
     words_of,
 )
@@ -46,9 +47,17 @@ class SegmentWriter:
     """Append records to a new segment, in place of an empty one of the same number.
 
     Nothing here is safe for several threads.
+
+    Parameters
+    ----------
+    high_pulse, high_time_ns:
+        Where the pulse counter stands, see `forebay.ring.epoch.EpochCounter`; a segment without records
+        remembers it, with the epoch.
     """
 
-    def __init__(self, directory: Path, number: int, epoch: int) -> None:
+    def __init__(
+        self, directory: Path, number: int, epoch: int, high_pulse: int = -1, high_time_ns: int = 0
+    ) -> None:
         self.number = number
         self.epoch = epoch
         self.n_records = 0
@@ -58,7 +67,8 @@ class SegmentWriter:
         self._is_ascending = True
         self._data = _create(path(directory, number, "data"))
         try:
-            os.pwrite(self._data, pack_header(Summary(number, epoch, -1, 0, 0, 0, 0, 0)), 0)
+            header = Summary(number, epoch, -1, 0, high_pulse, 0, high_time_ns, 0)
+            os.pwrite(self._data, pack_header(header), 0)
             self._index = _create(path(directory, number, "index"))
         except BaseException:
             os.close(self._data)
@@ -245,6 +255,15 @@ def numbers(directory: Path, kind: str = "index") -> list[int]:
     return sorted(int(m[1]) for m in map(_NAME.match, os.listdir(directory)) if m and m[2] == kind)  # noqa: PTH208 - names are all that is wanted
 
 
+def begun(directory: Path, number: int) -> Summary | None:
+    """Return what a segment said when it was begun; None if it was sealed or its header is damaged.
+
+    `Summary.epoch`, `Summary.high_pulse` and `Summary.high_time_ns` then say where the counter stood.
+    """
+    with path(directory, number, "data").open("rb") as file:
+        return unpack_begun(file.read(HEADER_BYTES), number)
+
+
 def foreign(directory: Path) -> set[str]:
     """Return the names of the files in a directory that are no segments."""
     return {name for name in os.listdir(directory) if not _NAME.match(name)}  # noqa: PTH208
@@ -291,7 +310,8 @@ def _recover(directory: Path, number: int, data: int, index: int) -> Summary | N
     os.ftruncate(index, n_entries * ENTRY.itemsize)
     os.pwrite(index, more, n_entries * ENTRY.itemsize)
     os.ftruncate(data, end)
-    os.pwrite(data, bytes(HEADER_BYTES), 0)  # what the header says no longer holds
+    if segment.is_sealed:
+        os.pwrite(data, bytes(HEADER_BYTES), 0)  # what the header says no longer holds
     os.fdatasync(data)
     os.fdatasync(index)
     os.utime(index, ns=(age.st_atime_ns, age.st_mtime_ns))  # the ring drops by this time
