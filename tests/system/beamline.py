@@ -140,12 +140,6 @@ class Site:
         words = ("bs", "record", self.stream, self.data / name, "--pulses", pulses, "--json")
         return self.desk.stand.start(*words)
 
-    def write_pvs(self, name: str, pulses: str) -> Program:
-        """Start ``forebay epics write``."""
-        asked = ("slow", self.data / name, "--pulses", pulses, "--wait", 60, "--json")
-        where = ("--config", self.slow.stand.config_path)
-        return self.slow.stand.start("epics", "write", *asked, *where, before=self.slow.before)
-
     def logs(self) -> str:
         stands = {id(one.stand): one.stand for one in (*self.posts.values(), self.slow, self.desk)}
         return "\n".join(stand.logs() for stand in stands.values())
