@@ -1,6 +1,7 @@
 """Configuration: one typed value, read once, checked once."""
 
 from forebay.config.base import masked
+from forebay.config.camera import CameraConfig, ReadoutPublisherConfig
 from forebay.config.control import ApiConfig, QuotaConfig, WorkersConfig, default_state_dir
 from forebay.config.detector import (
     BufferConfig,
@@ -12,20 +13,25 @@ from forebay.config.detector import (
 )
 from forebay.config.epics import EpicsConfig
 from forebay.config.host import Config, default_runtime_dir
+from forebay.config.larpix import BoardConfig, BoardsConfig
 from forebay.config.load import Reading, load, parse, read
 from forebay.config.record import RecordConfig
 from forebay.config.routine import RoutineConfig
 
 __all__ = [
     "ApiConfig",
+    "BoardConfig",
+    "BoardsConfig",
     "BufferConfig",
     "BuildConfig",
+    "CameraConfig",
     "Config",
     "DetectorConfig",
     "EpicsConfig",
     "LiveConfig",
     "QuotaConfig",
     "Reading",
+    "ReadoutPublisherConfig",
     "RecordConfig",
     "RingConfig",
     "RoutineConfig",

@@ -9,9 +9,11 @@ from typing import Self
 from pydantic import Field, model_validator
 
 from forebay.config.base import Model, Name, SecretUrl
+from forebay.config.camera import CameraConfig
 from forebay.config.control import ApiConfig, QuotaConfig, WorkersConfig, default_state_dir
 from forebay.config.detector import DetectorConfig
 from forebay.config.epics import EpicsConfig
+from forebay.config.larpix import BoardsConfig
 from forebay.config.record import RecordConfig
 from forebay.config.routine import RoutineConfig
 
@@ -33,6 +35,12 @@ class Config(Model):
     )
     epics: dict[Name, EpicsConfig] = Field(
         default_factory=dict, description="Process variables that this host buffers, by name of the buffer."
+    )
+    cameras: dict[Name, CameraConfig] = Field(
+        default_factory=dict, description="Cameras with time tags that this host receives, by name."
+    )
+    boards: dict[Name, BoardsConfig] = Field(
+        default_factory=dict, description="Sets of PACMAN boards that this host reads out, by name."
     )
     record: RecordConfig = Field(RecordConfig(), description="Where files go.")
     bus: SecretUrl = Field(
@@ -69,4 +77,22 @@ class Config(Model):
                         f"detectors {owner[key]} and {name} both use UDP port {key[1]} of {key[0]}"
                     )
                 owner[key] = name
+        for name, camera in self.cameras.items():
+            key = (str(camera.address), camera.port)
+            if key in owner:
+                raise ValueError(f"{owner[key]} and camera {name} both use UDP port {key[1]} of {key[0]}")
+            owner[key] = f"camera {name}"
+        return self
+
+    @model_validator(mode="after")
+    def _names_differ(self) -> Self:
+        """Cameras and boards are sources of jobs by their name alone."""
+        known = dict.fromkeys(self.detectors, "detectors") | dict.fromkeys(self.epics, "epics")
+        for section, names in (("cameras", self.cameras), ("boards", self.boards)):
+            for name in names:
+                if name in known:
+                    raise ValueError(
+                        f"{known[name]} and {section} both have {name}; name sources differently"
+                    )
+                known[name] = section
         return self

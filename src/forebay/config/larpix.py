@@ -1,0 +1,60 @@
+"""Configuration of sets of PACMAN boards (LArPix), and of the files that their words go to."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+
+from forebay.config.base import Model
+
+Host = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9.-]{0,252}$")]
+
+
+class BoardConfig(Model):
+    """One PACMAN board."""
+
+    io_group: int = Field(ge=1, le=254, description="Io group of the chips behind it.")
+    host: Host = Field("127.0.0.1", description="Name or address of the board.")
+    port: int = Field(
+        5555, ge=1, le=65534, description="TCP port of its commands; data come from the port above."
+    )
+    asic: Literal["1", "2", "2b", "lightpix-1", "3"] = Field("2", description="Version of the chips.")
+
+    @property
+    def name(self) -> str:
+        """What events, counters and files call it."""
+        return f"io_group_{self.io_group}"
+
+
+class BoardsConfig(Model):
+    """A set of PACMAN boards that are read out together, into one file."""
+
+    members: list[BoardConfig] = Field(
+        min_length=1, max_length=254, description="The boards; each is of another io group."
+    )
+    form: Literal["packets", "raw"] = Field(
+        "packets", description="What files hold: packets, a row a word, or messages as they came."
+    )
+    format_version: Literal["1.0", "2.0", "2.1", "2.2", "2.3", "2.4"] = Field(
+        "2.4", description="Version of LArPix+HDF5 of files of packets; 1.0 where all chips are of version 1."
+    )
+    drain_s: float = Field(
+        5.0, gt=0, le=60, description="Longest wait at the end for what boards had sent by then, in seconds."
+    )
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        groups = [one.io_group for one in self.members]
+        ends = [(one.host, one.port) for one in self.members]
+        if twice := {group for group in groups if groups.count(group) > 1}:
+            raise ValueError(f"members names io group {min(twice)} twice")
+        if len(set(ends)) < len(ends):
+            raise ValueError("members names two boards at the same host and port")
+        if self.form == "packets" and self.format_version == "1.0":
+            others = [one.io_group for one in self.members if one.asic != "1"]
+            if others:
+                raise ValueError(
+                    f"format_version 1.0 holds chips of version 1 only, and io group {others[0]} has others"
+                )
+        return self
