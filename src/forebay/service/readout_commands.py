@@ -9,24 +9,20 @@ import threading
 from argparse import Namespace
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NoReturn
-
-import numpy as np
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from forebay.config import default_runtime_dir
 from forebay.errors import ForebayError, ServiceError
 from forebay.front.ssdaq import arguments
-from forebay.front.ssdaq.configuration import SsdaqConfig, read_config
-from forebay.front.ssdaq.publisher import ZMQReadoutPublisher
 from forebay.front.ssdaq.words import PUBLISH, RESET, STATUS
 from forebay.service.daemon import PidFile, in_foreground, start_daemon
 from forebay.service.process import log_to_stderr, stop_on_signal
-from forebay.service.readout_classes import SSFileWriter, SSReadoutAssembler
 from forebay.service.readout_control import default_control, instance_name
-from forebay.service.readout_daemons import run
-from forebay.stream.readouts import ReadoutListener
-from forebay.stream.request import ask
-from forebay.wire.ssreadout import present
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from forebay.front.ssdaq.configuration import SsdaqConfig
 
 _MODULE = "forebay.service.readout_daemons"
 _ANSWER_S = 5.0
@@ -82,6 +78,8 @@ def _pid_file(asked: Namespace) -> PidFile:
 
 
 def _configured(asked: Namespace) -> SsdaqConfig:
+    from forebay.front.ssdaq.configuration import read_config
+
     config = read_config(asked.config or asked.config_too)
     writer = config.SSFileWriter
     changes: dict[str, Any] = {"folder": writer.folder.absolute()}
@@ -95,6 +93,8 @@ def _configured(asked: Namespace) -> SsdaqConfig:
 def _start(asked: Namespace) -> None:
     config, kind, pid_file = _configured(asked), _kind(asked), _pid_file(asked)
     if not asked.daemon:
+        from forebay.service.readout_daemons import run
+
         with in_foreground(pid_file):
             run(kind, config, asked.instance, lambda: None)
         return
@@ -133,6 +133,8 @@ def _stopped(pid_file: PidFile, timeout: float) -> str:
 
 
 def _command(asked: Namespace) -> None:
+    from forebay.stream.request import ask
+
     endpoint = asked.control or default_control(asked.instance)
     reply = ask(endpoint, _WORDS[asked.what].encode(), _ANSWER_S).decode()
     if asked.what != "status" or asked.json:
@@ -155,6 +157,9 @@ def _command(asked: Namespace) -> None:
 
 
 def _run_ssdaq(asked: Namespace) -> None:
+    from forebay.front.ssdaq.publisher import ZMQReadoutPublisher
+    from forebay.service.readout_classes import SSReadoutAssembler
+
     log_to_stderr("ssdaq", logging.getLevelName(asked.verbose))
     with in_foreground(PidFile(default_runtime_dir(), instance_name("roa"))):
         publisher = ZMQReadoutPublisher(asked.publishing_interface, asked.publishing_port)
@@ -168,6 +173,8 @@ def _run_ssdaq(asked: Namespace) -> None:
 
 
 def _run_writer(asked: Namespace) -> None:
+    from forebay.service.readout_classes import SSFileWriter
+
     log_to_stderr("ssdatawriter", logging.getLevelName(asked.verbose))
     prefix = Path(asked.filename)
     writer = SSFileWriter(
@@ -197,6 +204,9 @@ def _wait_for_yes(stop: threading.Event) -> None:
 
 
 def _listen(asked: Namespace) -> None:
+    from forebay.stream.readouts import ReadoutListener
+    from forebay.wire.ssreadout import present
+
     listener = ReadoutListener(asked.listen_ip, asked.listen_port)
     n = 0
     try:
@@ -205,8 +215,8 @@ def _listen(asked: Namespace) -> None:
                 readouts = listener.read(0.1)
                 if asked.n_readouts is not None:
                     readouts = readouts[: asked.n_readouts - n]
-                for one, there in zip(readouts, present(readouts), strict=True):
-                    _print_readout(one, np.flatnonzero(there).tolist(), asked.tm)
+                for one, there in zip(readouts, present(readouts).tolist(), strict=True):
+                    _print_readout(one, [i for i, is_there in enumerate(there) if is_there], asked.tm)
                 n += len(readouts)
     finally:
         counts = ", ".join(f"{name} {value}" for name, value in listener.counters.items())
@@ -220,4 +230,4 @@ def _print_readout(one: np.void, modules: list[int], shown: int | None) -> None:
     print(f"Timestamp: {time_ns} ns, {time_ns * 1e-9:.6f} s")
     print(f"Modules: {len(modules)}, {modules}", flush=True)
     if shown is not None:
-        print(f"Module {shown}, mV: {np.array2string(one['data'][shown], precision=2)}", flush=True)
+        print(f"Module {shown}, mV: {one['data'][shown].round(2).tolist()}", flush=True)

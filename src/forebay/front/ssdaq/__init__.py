@@ -3,16 +3,25 @@
 from __future__ import annotations
 
 from importlib import import_module
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from forebay.front.ssdaq.publisher import ZMQReadoutPublisher
-from forebay.front.ssdaq.readout import SSReadout
-from forebay.front.ssdaq.subscribers import SSReadoutListener
+if TYPE_CHECKING:
+    from forebay.front.ssdaq.publisher import ZMQReadoutPublisher
+    from forebay.front.ssdaq.readout import SSReadout
+    from forebay.front.ssdaq.subscribers import SSReadoutListener
 
 _SERVED = "forebay.service.readout_classes"
-"""Where those live that need files and processes, which a front does not see: loaded when asked for."""
+"""Where those live that need files and processes, which a front does not see."""
 
-_FROM_THERE = ("SSDataReader", "SSDataWriter", "SSFileWriter", "SSReadoutAssembler")
+_WHERE = {
+    "SSDataReader": _SERVED,
+    "SSDataWriter": _SERVED,
+    "SSFileWriter": _SERVED,
+    "SSReadoutAssembler": _SERVED,
+    "SSReadout": "forebay.front.ssdaq.readout",
+    "SSReadoutListener": "forebay.front.ssdaq.subscribers",
+    "ZMQReadoutPublisher": "forebay.front.ssdaq.publisher",
+}
 
 __all__ = [
     "SSDataReader",
@@ -26,6 +35,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _FROM_THERE:
+    """Load a class when it is asked for: commands must not wait for what they do not need."""
+    if name not in _WHERE:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(_SERVED), name)
+    return getattr(import_module(_WHERE[name]), name)
