@@ -15,7 +15,7 @@ from .stand import wait_until
 
 pytest.importorskip("softioc", reason="softioc cannot be installed here")
 pytest.importorskip("aioca", reason="aioca cannot be installed here")
-pytestmark = [pytest.mark.system, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.system, pytest.mark.calm, pytest.mark.timeout(300)]
 
 WAIT_S = 60.0
 N_PULSES = 100
