@@ -27,7 +27,7 @@ _AGAIN_S = 1.0
 
 
 class CoreSocket:
-    """The socket of a core: messages with the identity of their sender.
+    """The socket of a core, at one address or several: messages with the identity of their sender.
 
     Raises
     ------
@@ -35,19 +35,20 @@ class CoreSocket:
         If the address is malformed, in use, or open to others and not `public`.
     """
 
-    def __init__(self, address: str, *, public: bool = False) -> None:
-        check(address, binds=True, public=public)
+    def __init__(self, addresses: Sequence[str], *, public: bool = False) -> None:
+        for address in addresses:
+            check(address, binds=True, public=public)
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self._socket = self._context.socket(zmq.ROUTER)
         self._socket.set_hwm(0)
         self._socket.setsockopt(zmq.LINGER, 0)
         self._socket.setsockopt(zmq.MAXMSGSIZE, 2**20)
-        try:
-            self._socket.bind(address)
-        except zmq.ZMQError as error:
-            self.close()
-            raise in_use(address) from error
-        self.address = self._socket.getsockopt_string(zmq.LAST_ENDPOINT)
+        for address in addresses:
+            try:
+                self._socket.bind(address)
+            except zmq.ZMQError as error:
+                self.close()
+                raise in_use(address) from error
 
     def receive(self, timeout: float) -> tuple[bytes, list[bytes]] | None:
         """Return identity and frames of the next message, or None."""

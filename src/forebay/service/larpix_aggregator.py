@@ -1,0 +1,71 @@
+"""The aggregator of larpix-daq: what boards publish goes on, bytes unchanged, in every state."""
+
+from __future__ import annotations
+
+import argparse
+import threading
+import time
+from typing import Any
+
+from forebay.front.larpix.arguments import core_address
+from forebay.service.larpix_part import TURN_S, Part
+from forebay.stream.xylem import DataOut
+from forebay.wire.xylem import Data, Info
+
+_QUIET_S = 0.3
+"""When nothing has come for so long after boards have ended, nothing is in flight."""
+
+
+class Aggregator(Part):
+    """Relays; confirms STOP when what was in flight has passed."""
+
+    def __init__(self, arguments: argparse.Namespace) -> None:
+        self._out = DataOut(arguments.address, public=arguments.public)
+        super().__init__(
+            "LArPix aggregator",
+            "AGGREGATOR",
+            core_address(arguments),
+            arguments.log_address,
+            connections=("BOARD",),
+            addresses={"AGGREGATOR": arguments.address},
+        )
+        self._n = 0
+        self._last = time.monotonic()
+        self._is_ending = False
+
+    def enter(self, state: str, run: int | None) -> dict[str, Any] | None:
+        """Begin to count, or to drain."""
+        if state != "STOP":
+            self._n = 0 if state == "READY" else self._n
+            self._is_ending = False
+            return {}
+        self._is_ending = True
+        self._last = time.monotonic()
+        return None
+
+    def turn(self) -> None:
+        """Relay what has come."""
+        source = self.listen()
+        message = None if source is None else source.read(TURN_S)
+        if source is None:
+            time.sleep(TURN_S)
+        while message is not None and source is not None:
+            if isinstance(message, Data | Info):
+                self._out.send(message)
+                self._n += 1
+            self._last = time.monotonic()
+            self.component.poll()
+            message = source.read(0)
+        if self._is_ending and time.monotonic() - self._last > _QUIET_S:
+            self._is_ending = False
+            self.component.confirm({"messages": self._n, "messages_perhaps_lost": self._out.n_lossy})
+
+    def close(self) -> None:
+        """See `Part`."""
+        super().close()
+        self._out.close()
+
+
+def run_aggregator(arguments: argparse.Namespace, stop: threading.Event) -> None:
+    """Be the aggregator until `stop`."""
+    Aggregator(arguments).run(stop)

@@ -1,0 +1,119 @@
+"""The book of LArPix runs: the catalogue, or a file of JSON lines where none is configured."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from forebay.errors import StoreError, UnknownError
+from forebay.store import manifest as m
+from forebay.store.catalog import Catalog
+
+CUT_OFF = "the core ended before the run did"
+
+
+class FileBook:
+    """Runs as lines of a file, each one synced before anybody is told; the number of the last one counts.
+
+    Runs that were not ended when the file is opened are ended now.
+
+    Raises
+    ------
+    StoreError
+        From every method, if the file cannot be read or written, or another core has it.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        try:
+            self._file = path.open("a+", encoding="utf-8")
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            self._file.seek(0)
+            lines = self._file.read().split("\n")
+            if lines[-1]:
+                self._file.write("\n")  # a line that was cut off is left alone
+        except OSError as error:
+            what = f"The book of runs {path} cannot be opened: {error.strerror}."
+            raise StoreError(what, "Stop the other core, or give another file: --runs FILE") from error
+        known = [line for line in map(_parsed, lines) if line]
+        self._last = max((int(line["run"]) for line in known), default=0)
+        ended = {line["run"] for line in known if line["what"] == "ended"}
+        for run in sorted({line["run"] for line in known} - ended):
+            self.end(run, CUT_OFF, {})
+
+    def _write(self, what: str, run: int, **more: Any) -> None:
+        try:
+            self._file.write(json.dumps({"run": run, "what": what, "time": m.now(), **more}) + "\n")
+            self._file.flush()
+            os.fsync(self._file.fileno())
+        except OSError as error:
+            raise StoreError(f"Run {run} cannot be booked in {self._path}: {error.strerror}.") from error
+
+    def prepare(self, who: str, comment: str, configuration: dict[str, Any]) -> int:
+        """See `forebay.front.larpix.book.Book`."""
+        self._write("prepared", self._last + 1, who=who, comment=comment, configuration=configuration)
+        self._last += 1
+        return self._last
+
+    def begin(self, run: int) -> None:
+        """See `forebay.front.larpix.book.Book`."""
+        self._write("began", run)
+
+    def end(self, run: int, reason: str, account: dict[str, Any]) -> None:
+        """See `forebay.front.larpix.book.Book`."""
+        self._write("ended", run, reason=reason, account=account)
+
+    def close(self) -> None:
+        """Let go of the file."""
+        self._file.close()
+
+
+def _parsed(line: str) -> dict[str, Any] | None:
+    try:
+        found = json.loads(line)
+    except ValueError:
+        return None
+    is_line = isinstance(found, dict) and isinstance(found.get("run"), int) and "what" in found
+    return found if is_line else None
+
+
+class CatalogBook:
+    """Runs of a proposal in the catalogue; reason and counts are written behind the comment."""
+
+    def __init__(self, catalog: Catalog, proposal: str, directory: Path) -> None:
+        self._catalog = catalog
+        self._proposal = proposal
+        try:
+            catalog.proposal(proposal)
+        except UnknownError:
+            catalog.put_proposal(proposal, directory)
+        for run in catalog.runs(proposal):
+            if run.ended_ns is None:
+                self.end(run.number, CUT_OFF, {})
+
+    def prepare(self, who: str, comment: str, configuration: dict[str, Any]) -> int:
+        """See `forebay.front.larpix.book.Book`."""
+        parameters = {"who": who, "configuration": configuration}
+        run = self._catalog.begin_run(
+            self._proposal, comment=comment, state="prepared", parameters=parameters
+        )
+        return run.number
+
+    def begin(self, run: int) -> None:
+        """See `forebay.front.larpix.book.Book`."""
+        self._catalog.advance_run(self._proposal, run, "running", from_states=("prepared",))
+
+    def end(self, run: int, reason: str, account: dict[str, Any]) -> None:
+        """See `forebay.front.larpix.book.Book`."""
+        before = self._catalog.run(self._proposal, run)
+        said = f"{reason} {json.dumps(account)}" if account else reason
+        comment = f"{before.comment}\n{said}".strip()
+        self._catalog.describe_run(self._proposal, run, comment=comment)
+        self._catalog.advance_run(self._proposal, run, "ended", from_states=(before.state,), ends=True)
+
+    def close(self) -> None:
+        """Close the catalogue."""
+        self._catalog.close()

@@ -1,0 +1,108 @@
+"""The process of a core of larpix-daq: the socket, the book of runs, the audit, and who else is told."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import queue
+import threading
+import time
+import urllib.request
+from pathlib import Path
+from typing import Any
+
+from forebay.config import load
+from forebay.front.larpix.arguments import CORE_PORTS
+from forebay.front.larpix.core import Core
+from forebay.service.larpix_book import CatalogBook, FileBook
+from forebay.service.process import notify, say
+from forebay.store.catalog import open_catalog
+from forebay.stream.xylem import CoreSocket, LogOut
+
+_TURN_S = 0.05
+_WEB_TIMEOUT_S = 1.0
+
+
+class Web:
+    """Tells a web server, in a thread of its own; what it does not take is thrown away, as ever."""
+
+    def __init__(self, base: str) -> None:
+        self._base = base.rstrip("/")
+        self._queue: queue.Queue[tuple[str, str, dict[str, Any]]] = queue.Queue(100)
+        if base:
+            threading.Thread(target=self._run, name="web", daemon=True).start()
+
+    def tell(self, method: str, path: str, body: dict[str, Any]) -> None:
+        """Send this sometime."""
+        if self._base and not self._queue.full():
+            self._queue.put((method, path, body))
+
+    def _run(self) -> None:
+        while True:
+            method, path, body = self._queue.get()
+            request = urllib.request.Request(  # noqa: S310 - the address is an option of this process
+                self._base + path,
+                json.dumps(body).encode(),
+                {"Content-Type": "application/json"},
+                method=method,
+            )
+            try:
+                urllib.request.urlopen(request, timeout=_WEB_TIMEOUT_S).close()  # noqa: S310
+            except (OSError, ValueError) as error:
+                say("web server did not take it", path=path, error=error)
+
+
+def _book(arguments: argparse.Namespace) -> CatalogBook | FileBook:
+    if arguments.config:
+        config = load(Path(arguments.config))
+        return CatalogBook(open_catalog(config), arguments.proposal, Path.cwd())
+    return FileBook(Path(arguments.runs))
+
+
+def run_core(arguments: argparse.Namespace, stop: threading.Event) -> None:
+    """Be the core until `stop`.
+
+    Raises
+    ------
+    ForebayError
+        If a port is in use, an address is open to others without ``--public``, or runs cannot be booked.
+    """
+    ports = [arguments.core_port] if arguments.core_port else CORE_PORTS
+    socket = CoreSocket([f"{arguments.address}:{port}" for port in ports], public=arguments.public)
+    book = _book(arguments)
+    log, web = LogOut(arguments.log_address, "Core"), Web(arguments.web)
+    old = ["STOP"]
+
+    def audit(what: str, fields: dict[str, Any]) -> None:
+        say(what, **fields)
+        log.say("INFO", f"{what} {json.dumps(fields, default=str)}")
+        if what == "component registered":
+            web.tell("POST", "/component", {"new": fields["name"], "all": fields["all"]})
+        elif what == "component lost":
+            web.tell("DELETE", "/component", {"lost": fields["name"], "all": fields["all"]})
+        elif what == "state":
+            web.tell("POST", "/state", {"new": fields["state"], "old": old[0]})
+            old[0] = fields["state"]
+
+    core = Core(book, audit, confirm_s=arguments.confirm, drain_s=arguments.drain)
+    say("core", ports=list(ports))
+    notify("READY=1")
+    try:
+        while not stop.is_set():
+            received = socket.receive(_TURN_S)
+            while received is not None:
+                core.take(*received, time.monotonic())
+                _send(core, socket)
+                received = socket.receive(0)
+            core.tick(time.monotonic())
+            _send(core, socket)
+    finally:
+        socket.close()
+        log.close()
+        book.close()
+
+
+def _send(core: Core, socket: CoreSocket) -> None:
+    for identity, frames in core.outbox:
+        socket.send(identity, frames)
+    core.outbox.clear()

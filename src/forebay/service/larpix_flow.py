@@ -1,0 +1,76 @@
+"""Packet blocks as events of the house: one block of PACMAN messages for each io group."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterator, Sequence
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from forebay.event import Event
+from forebay.wire import pacman
+from forebay.wire.larpix import block
+from forebay.wire.pacman_batch import Batch, PacmanArrays
+
+ASIC_VERSION: Final = "1"
+"""Blocks of larpix-daq have words of chips of this version, and of no other."""
+
+_NO_MODULES: NDArray[np.uint32] = np.zeros(0, np.uint32)
+Records = block.Records
+
+
+def seconds_of(header: dict[str, Any]) -> int:
+    """Return the unix seconds of a DATA header; now if it has none."""
+    stamp = header.get("timestamp")
+    is_good = isinstance(stamp, int | float) and math.isfinite(stamp) and 0 <= stamp < 2**32
+    return int(stamp) if is_good and stamp is not None else int(time.time())
+
+
+def messages_of_records(records: Records, seconds: int) -> dict[int, list[bytes]]:
+    """Return io group -> messages that hold these words; timestamps become the times of messages."""
+    found: dict[int, list[bytes]] = {}
+    for group in np.unique(records["io_group"]).tolist():
+        own = records[records["io_group"] == group]
+        is_time = own["kind"] == block.TIMESTAMP
+        times = np.minimum(block.values_of(own[is_time]), 2**32 - 1).tolist()
+        cuts = np.split(own, np.flatnonzero(is_time))
+        for second, part in zip([seconds, *times], cuts, strict=True):
+            words = part[part["kind"] == block.WORD]
+            for start in range(0, len(words) or (second != seconds), pacman.MAX_WORDS):
+                some = words[start : start + pacman.MAX_WORDS]
+                data = pacman.data_words(some["io_channel"], 0, block.values_of(some))
+                found.setdefault(group, []).append(pacman.encode(pacman.DATA_MESSAGE, second, data))
+    return found
+
+
+class Blocks:
+    """Makes events of packet blocks; pulse ids count the blocks of each io group."""
+
+    def __init__(self) -> None:
+        self._n: dict[int, int] = {}
+
+    def events(self, parts: Sequence[tuple[int, Records]]) -> Iterator[Event]:
+        """Yield one event for each io group of these (seconds, records)."""
+        groups: dict[int, list[bytes]] = {}
+        for seconds, records in parts:
+            for group, messages in messages_of_records(records, seconds).items():
+                groups.setdefault(group, []).extend(messages)
+        for group, messages in groups.items():
+            lengths = np.fromiter(map(len, messages), np.uint32, len(messages))
+            arrays = PacmanArrays(b"".join(messages), lengths, group, ASIC_VERSION)
+            number = self._n.get(group, 0)
+            self._n[group] = number + 1
+            yield Event(f"io_group_{group}", number, time.time_ns(), arrays, _NO_MODULES)
+
+
+def records_of_messages(messages: Sequence[bytes], io_group: int) -> Records:
+    """Return the words of chips in messages of a board, as records of a block."""
+    if not messages:
+        return np.zeros(0, block.RECORD)
+    lengths = np.fromiter(map(len, messages), np.uint32, len(messages))
+    words = Batch(b"".join(messages), lengths).words
+    words = words[words["kind"] == ord("D")]
+    return block.make(block.WORD, words["word"].astype(np.uint64), io_group, words["channel"])

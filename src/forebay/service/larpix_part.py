@@ -1,0 +1,101 @@
+"""What the processes of larpix-daq's components have in common: the line to the core, the log, the loop."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+from forebay.errors import StreamError
+from forebay.front.larpix.component import Component, DieError
+from forebay.service.process import notify, say
+from forebay.stream.xylem import CoreLink, DataIn, LogOut
+from forebay.wire.xylem import Register
+
+HEARTBEAT_MS: Final = 300
+TURN_S: Final = 0.05
+"""How long a component waits for data before it looks for news of the core."""
+
+
+class Part:
+    """One component of the system; `turn` is its work, `enter` what a state means to it."""
+
+    def __init__(
+        self,
+        name: str,
+        group: str,
+        core: str,
+        log_address: str,
+        *,
+        connections: tuple[str, ...] = (),
+        addresses: Mapping[str, str] | None = None,
+        actions: Mapping[str, Callable[..., Any]] | None = None,
+    ) -> None:
+        docs = {action: (function.__doc__ or "").strip() for action, function in (actions or {}).items()}
+        register = Register(
+            name, group, HEARTBEAT_MS, list(connections), dict(addresses or {}), docs, confirms=True
+        )
+        self.name = name
+        self._connections = connections
+        self.line = CoreLink(core, register)
+        self.component = Component(self.line, self.enter, actions)
+        self._log = LogOut(log_address, name)
+        self.input: DataIn | None = None
+
+    def say(self, what: str, level: int = logging.INFO, **fields: object) -> None:
+        """Tell whoever reads our log, and the log of the system."""
+        say(what, level, **fields)
+        text = " ".join([what, *(f"{name}={value}" for name, value in fields.items())])
+        self._log.say(logging.getLevelName(level), text)
+
+    def enter(self, state: str, run: int | None) -> dict[str, Any] | None:
+        """Do what a state asks for; see `Component`."""
+        raise NotImplementedError
+
+    def turn(self) -> None:
+        """Work for about `TURN_S`."""
+        raise NotImplementedError
+
+    def listen(self) -> DataIn | None:
+        """Return the input, connected to where the core says that it is; None while that is not known."""
+        if not self._connections:
+            return None
+        address = self.component.addresses.get(self._connections[0])
+        if address is not None and (self.input is None or self.input.address != address):
+            if self.input is not None:
+                self.input.close()
+            self.input = DataIn(address)
+            self.say("listening", address=address)
+        return self.input
+
+    def run(self, stop: threading.Event) -> None:
+        """Work until `stop`, or until the core says so."""
+        self.line.start()
+        notify("READY=1")
+        refusal = ""
+        try:
+            while not stop.is_set():
+                if self.line.refusal != refusal:
+                    refusal = self.line.refusal
+                    if refusal:
+                        say("the core refuses us", logging.WARNING, reason=refusal)
+                self.component.poll()
+                self.turn()
+        except DieError as error:
+            say("ending", reason=error)
+        finally:
+            self.close()
+
+    def close(self) -> None:
+        """Leave; what waits to be sent is sent."""
+        if self.input is not None:
+            self.input.close()
+        self.line.close()
+        self._log.close()
+
+
+def check_listening(source: DataIn | None) -> None:
+    """Raise `StreamError` if nothing can come: a run would be empty."""
+    if source is None:
+        raise StreamError("No data can come: the aggregator has not registered.", "Start it.")

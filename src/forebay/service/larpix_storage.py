@@ -1,0 +1,197 @@
+"""Offline storage of larpix-daq: packets of a run into one file, to the last one that was sent."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import threading
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Final
+
+from forebay.errors import StoreError, WireError
+from forebay.front.larpix.arguments import core_address
+from forebay.service.larpix_flow import Blocks, Records, seconds_of
+from forebay.service.larpix_part import TURN_S, Part, check_listening
+from forebay.store.larpix_file import LarpixFile
+from forebay.store.larpix_manifest import LarpixRecording
+from forebay.wire.larpix import block
+from forebay.wire.xylem import BEGINNING, ENDING, Data, Info, Message
+
+_SILENCE_S: Final = 3.0
+"""A producer of which nothing comes for so long after the run's end is not waited for: it may be dead."""
+
+_MOST_MESSAGES = 200
+_CONNECT_S = 5.0
+
+
+def file_path(directory: Path, now: datetime) -> Path:
+    """Return the original's name of a file, with a number behind it where there is one of that name."""
+    stem = f"datalog_{now:%Y_%m_%d_%H_%M_%S_UTC}_"
+    path, n = directory / f"{stem}.h5", 1
+    while path.exists() or Path(f"{path}.part").exists():
+        n += 1
+        path = directory / f"{stem}{n}.h5"
+    return path
+
+
+class Storage(Part):
+    """Opens a file at READY, closes it when the end of the run has come through the flow of data.
+
+    Attributes
+    ----------
+    n_packets, n_missing:
+        Packets of the run that were stored, and messages that never came, by their sequence.
+    """
+
+    def __init__(self, arguments: argparse.Namespace) -> None:
+        super().__init__(
+            "Offline storage",
+            "CONSUMER",
+            core_address(arguments),
+            arguments.log_address,
+            connections=("AGGREGATOR",),
+        )
+        self._directory = Path(arguments.output_dir)
+        self._file: LarpixFile | None = None
+        self._path: Path | None = None
+        self._forget()
+        self._ending_at: float | None = None
+
+    def _forget(self) -> None:
+        self._blocks = Blocks()
+        self._sequence: dict[str, int] = {}
+        self._running: set[str] = set()
+        self.n_packets = self.n_missing = self.n_malformed = 0
+        self._last = time.monotonic()
+
+    def enter(self, state: str, run: int | None) -> dict[str, Any] | None:
+        """Open a file, or begin to drain."""
+        if state == "STOP":
+            self._ending_at = self._last = time.monotonic()
+            return None
+        if self._file is None:
+            check_listening(self.listen())
+            self._wait_connected()
+            self._forget()
+            self._directory.mkdir(parents=True, exist_ok=True)
+            self._path = file_path(self._directory, datetime.now(UTC))
+            recording = LarpixRecording(form="packets", format_version="1.0", run=run)
+            self._file = LarpixFile(self._path, recording)
+            self.say("storing data", file=self._path)
+        self._ending_at = None
+        return {"file": str(self._path)}
+
+    def _wait_connected(self) -> None:
+        end = time.monotonic() + _CONNECT_S
+        while self.input is not None and not self.input.is_connected and time.monotonic() < end:
+            self._take_in(self.input.read(TURN_S), [], [])
+        if self.input is not None and not self.input.is_connected:
+            raise StoreError(
+                f"No data can come: {self.input.address} does not answer.", "Start the aggregator."
+            )
+
+    def turn(self) -> None:
+        """Store what has come."""
+        source = self.listen()
+        if source is None:
+            time.sleep(TURN_S)
+        else:
+            parts: list[tuple[int, Records]] = []
+            notes: list[tuple[int, str]] = []
+            timeout = TURN_S
+            for _ in range(_MOST_MESSAGES):
+                message = source.read(timeout)
+                if message is None:
+                    break
+                timeout = 0.0
+                self._take_in(message, parts, notes)
+            self._store(parts, notes)
+        if self._ending_at is not None and self._is_drained():
+            self._end()
+
+    def _take_in(
+        self, message: Message | None, parts: list[tuple[int, Records]], notes: list[tuple[int, str]]
+    ) -> None:
+        if message is None:
+            return
+        self._last = time.monotonic()
+        if isinstance(message, Info):
+            self._count(message.component, message.more.get("sequence"))
+            notes.append((int(message.timestamp), message.text))
+            if message.text == BEGINNING:
+                self._running.add(message.component)
+            elif message.text == ENDING:
+                self._running.discard(message.component)
+        elif isinstance(message, Data):
+            self._count(str(message.header.get("name")), message.header.get("sequence"))
+            try:
+                parts.append((seconds_of(message.header), block.decode(message.payload)))
+            except WireError as error:
+                self.n_malformed += 1
+                self.say("malformed block", logging.WARNING, reason=error)
+
+    def _count(self, name: str, sequence: object) -> None:
+        if not isinstance(sequence, int):
+            return  # the original does not count
+        expected = self._sequence.get(name, sequence)
+        self.n_missing += max(sequence - expected, 0)
+        self._sequence[name] = sequence + 1
+
+    def _store(self, parts: list[tuple[int, Records]], notes: list[tuple[int, str]]) -> None:
+        if self._file is None:
+            return
+        try:
+            self._file.write(list(self._blocks.events(parts)))
+            self.n_packets += sum(len(records) for _, records in parts)
+            for second, text in notes:
+                self._file.note(max(second, 0), text)
+        except StoreError as error:
+            self.say("cannot store", logging.ERROR, reason=error)
+            account = self._close(str(error))
+            self.component.fail(str(error), account)
+
+    def _is_drained(self) -> bool:
+        return not self._running or time.monotonic() - self._last > _SILENCE_S
+
+    def _end(self) -> None:
+        self._ending_at = None
+        if self._running:
+            self.say("no end of run came", logging.WARNING, of=sorted(self._running))
+        try:
+            self.component.confirm(self._close("stopped"))
+        except StoreError as error:
+            self.say("cannot close", logging.ERROR, reason=error)
+            self.component.fail(str(error))
+
+    def _close(self, reason: str) -> dict[str, Any]:
+        file, self._file = self._file, None
+        account = {
+            "file": str(self._path or ""),
+            "packets_stored": self.n_packets,
+            "messages_missing": self.n_missing,
+            "messages_malformed": self.n_malformed,
+            "no_end_of": sorted(self._running),
+        }
+        if file is None:
+            return {} if self._path is None else account
+        file.conclude(reason)
+        try:
+            file.close()
+        except StoreError as error:
+            if reason == "stopped":
+                raise
+            self.say("cannot close", logging.ERROR, reason=error)
+        self.say("stored", **account)
+        return account
+
+    def close(self) -> None:
+        """Store what was taken, and leave."""
+        self._close("the storage was stopped")
+        super().close()
+
+
+def run_storage(arguments: argparse.Namespace, stop: threading.Event) -> None:
+    """Be the storage until `stop`."""
+    Storage(arguments).run(stop)
