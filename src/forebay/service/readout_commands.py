@@ -158,7 +158,7 @@ def _command(asked: Namespace) -> None:
 
 def _run_ssdaq(asked: Namespace) -> None:
     from forebay.front.ssdaq.publisher import ZMQReadoutPublisher
-    from forebay.service.readout_classes import SSReadoutAssembler
+    from forebay.service.readout_server import SSReadoutAssembler
 
     log_to_stderr("ssdaq", logging.getLevelName(asked.verbose))
     with in_foreground(PidFile(default_runtime_dir(), instance_name("roa"))):

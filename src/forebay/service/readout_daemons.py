@@ -16,8 +16,9 @@ from forebay.front.ssdaq.configuration import Daemon, SsdaqConfig, parse_config
 from forebay.front.ssdaq.publisher import configured
 from forebay.service.daemon import as_daemon, bind_to_cores
 from forebay.service.process import log_to_stderr, say, stop_on_signal
-from forebay.service.readout_classes import SSFileWriter, SSReadoutAssembler
+from forebay.service.readout_classes import SSFileWriter
 from forebay.service.readout_control import default_control, instance_name
+from forebay.service.readout_server import SSReadoutAssembler
 from forebay.store.readout_layout import ReadoutRecording
 
 KINDS = ("roa", "dw")

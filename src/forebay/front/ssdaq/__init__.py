@@ -10,14 +10,14 @@ if TYPE_CHECKING:
     from forebay.front.ssdaq.readout import SSReadout
     from forebay.front.ssdaq.subscribers import SSReadoutListener
 
-_SERVED = "forebay.service.readout_classes"
-"""Where those live that need files and processes, which a front does not see."""
+_FILES = "forebay.service.readout_classes"
+"""Needs files, which a front does not see; `SSReadoutAssembler` needs processes."""
 
 _WHERE = {
-    "SSDataReader": _SERVED,
-    "SSDataWriter": _SERVED,
-    "SSFileWriter": _SERVED,
-    "SSReadoutAssembler": _SERVED,
+    "SSDataReader": _FILES,
+    "SSDataWriter": _FILES,
+    "SSFileWriter": _FILES,
+    "SSReadoutAssembler": "forebay.service.readout_server",
     "SSReadout": "forebay.front.ssdaq.readout",
     "SSReadoutListener": "forebay.front.ssdaq.subscribers",
     "ZMQReadoutPublisher": "forebay.front.ssdaq.publisher",
