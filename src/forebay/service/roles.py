@@ -47,6 +47,11 @@ def _hub(config: Config) -> list[str]:
     return ["bus"] if config.bus == "embedded" and is_used else []
 
 
+def _has_sources(config: Config) -> bool:
+    """Whether there is anything on this host that can be recorded."""
+    return bool(config.detectors or config.epics or config.cameras or config.boards)
+
+
 def _numbered(n_workers: int) -> list[str]:
     return [str(i + 1) for i in range(n_workers)]
 
@@ -59,7 +64,9 @@ ROLES: dict[str, Role] = {
     "live": Role(_detectors(lambda one: one.live), starts=3, stops=4),
     "publish": Role(_detectors(lambda one: one.streams), starts=3, stops=4),
     "epics": Role(lambda config: config.epics, starts=1, stops=5),
-    "record": Role(lambda c: _numbered(c.workers.record if c.detectors or c.epics else 0), 3, 1, "worker"),
+    "camera": Role(lambda config: config.cameras, starts=1, stops=2),
+    "boards": Role(lambda config: config.boards, starts=1, stops=2),
+    "record": Role(lambda c: _numbered(c.workers.record if _has_sources(c) else 0), 3, 1, "worker"),
     "retrieve": Role(lambda c: _numbered(c.workers.retrieve), 3, 1, "worker"),
     "gateway": Role(lambda c: [] if c.api is None else ["rest"], starts=4, stops=0),
 }
