@@ -16,14 +16,15 @@ from forebay.pulse import PulseRange
 from forebay.retrieve import Past, Retrieval, Stream
 from forebay.ring.disk import DiskReader
 from forebay.ring.images import decode
-from forebay.ring.shared import SharedRing
 from forebay.ring.shared_past import SharedPast
 from forebay.service.follow import RingFollower
 from forebay.service.pump import pump
+from forebay.service.remembered import unless_on_disk
 from forebay.service.select import Selected
 from forebay.service.tables import detector_config, packet_layout
+from forebay.service.upstream import Upstream
 from forebay.store.hdf5 import ImageFile
-from forebay.store.manifest import Counters, Manifest, Recording, Request, fields_of
+from forebay.store.manifest import Manifest, Recording, Request, fields_of
 from forebay.store.paths import contained
 
 _RELEASE_MARGIN_S = 0.5
@@ -77,7 +78,7 @@ class Recorder:
     ConfigError
         If the detector is unknown, or the pulses asked for have left the ring.
     RingError
-        If the detector is not being received.
+        If the detector is not being received, and the range is not wholly in its buffer on disk.
     StoreError
         If the file cannot be written or the disk is nearly full.
     """
@@ -89,61 +90,45 @@ class Recorder:
         layout = packet_layout(detector)
         self.path = contained(config.record.directory, file)
         _check_disk(config, self.path)
-        reaches_back = detector.buffer is not None and request.range is not None
-        start = "newest" if request.range is None or reaches_back else "oldest"
-        self._source = RingFollower(name, config.runtime_dir, start)
+        disk = None if detector.buffer is None else detector.buffer.directory
+        past = DiskReader(disk, decode) if disk is not None and request.range is not None else None
+        start = "newest" if request.range is None or past is not None else "oldest"
+        source = unless_on_disk(
+            lambda: RingFollower(name, config.runtime_dir, start),
+            None if past is None else past.span,
+            request.range,
+        )
+        self._upstream = Upstream(detector, source)
         try:
             self._selected: Selected | Retrieval
-            if detector.buffer is not None and request.range is not None:
-                self._selected = self._reach_back(name, request.range, detector.buffer.directory, idle_s)
+            if past is not None and request.range is not None:
+                self._selected = Retrieval(_stream(name, source, past), request.range, idle_s=idle_s)
             else:
-                self._check_past(request)
+                assert source is not None
+                _check_past(source, request.range)
                 late_s = detector.build.deadline_s + _RELEASE_MARGIN_S
-                self._selected = Selected(self._source, request, idle_s=idle_s, late_s=late_s)
+                self._selected = Selected(source, request, idle_s=idle_s, late_s=late_s)
             self._request = request
-            self._port = detector.start_udp_port
-            self._ring = self._source.ring
-            self._ring_start = counters_of(self._ring, self._port)
-            self._grown = Counters()
-            self._start = self._ring_start
             self.path.parent.mkdir(parents=True, exist_ok=True)
             recording = Recording(
                 source=name,
-                shape=self._ring.image_shape,
-                dtype=self._ring.pixel.name,
-                n_modules=self._ring.n_modules,
-                packets_per_module=self._ring.packets_per_module,
+                shape=self._upstream.image_shape,
+                dtype=self._upstream.dtype,
+                n_modules=self._upstream.n_modules,
+                packets_per_module=self._upstream.packets_per_module,
                 detector=layout.name,
                 header=fields_of(layout.header),
                 compression=config.record.compression,
                 requested=request,
                 configuration=config.model_dump(mode="json"),
-                counters=self._start,
+                counters=self._upstream.start,
             )
             self._file = ImageFile(self.path, recording, config.record.threads)
         except BaseException:
-            self._source.close()
+            self._upstream.close()
             raise
         self._began = time.monotonic()
         self._n_incomplete = 0
-
-    def _reach_back(self, name: str, asked: PulseRange, directory: Path, idle_s: float) -> Retrieval:
-        """Return a source that takes what has left the shared ring from the buffer on disk."""
-
-        def live() -> RingFollower:
-            self._source.skip()
-            return self._source
-
-        pasts: list[Past] = [SharedPast(self._source.ring), DiskReader(directory, decode)]
-        return Retrieval(Stream(name, pasts, live), asked, idle_s=idle_s)
-
-    def _check_past(self, request: Request) -> None:
-        span, asked = self._source.ring.span, request.range
-        if asked is not None and span is not None and asked.last < span.first:
-            raise ConfigError(
-                f"Pulses {asked} have left the ring of {self._source.ring.name}, which holds {span}.",
-                "Ask for newer pulses, or give the ring more slots.",
-            )
 
     def run(self, stop: threading.Event) -> Manifest:
         """Record until the request is fulfilled or `stop`; return what the file says of itself.
@@ -167,10 +152,8 @@ class Recorder:
         try:
             pump(self._selected, [self, self._file], stop.is_set)
         finally:
-            end = counters_of(self._ring, self._port)
-            grown = _sum(self._grown, end.since(self._ring_start))
-            self._file.conclude(self._selected.reason or "stopped", _sum(self._start, grown))
-            self._source.close()
+            self._file.conclude(self._selected.reason or "stopped", self._upstream.end)
+            self._upstream.close()
             self._file.close()
 
     def close(self) -> None:
@@ -179,46 +162,46 @@ class Recorder:
     def write(self, events: Sequence[Event]) -> None:
         """Count what goes into the file, and notice a new ring."""
         self._n_incomplete += sum(not event.is_complete for event in events)
-        if self._source.ring is not self._ring:
-            self._grown = _sum(self._grown, counters_of(self._ring, self._port).since(self._ring_start))
-            self._ring = self._source.ring
-            self._ring_start = Counters()
+        self._upstream.look()
 
     @property
     def progress(self) -> Progress:
         """How the recording stands; may be asked from another thread."""
         counts = self._file.counters
-        rows, columns = self._ring.image_shape
-        image_bytes = rows * columns * self._ring.pixel.itemsize
         asked = self._request.range
         return Progress(
             seconds=time.monotonic() - self._began,
             n_asked=len(asked) if asked is not None else self._request.images,
             n_written=counts["written"],
             n_incomplete=self._n_incomplete,
-            n_lost=counts["overwritten"] + counts["not_written"] + self._source.n_lost,
+            n_lost=counts["overwritten"] + counts["not_written"] + self._upstream.n_lost,
             written_bytes=self._file.written_bytes,
-            pixel_bytes=counts["written"] * image_bytes,
-            ring_fill=min(1.0, (self._source.n_behind + self._file.n_queued) / self._ring.n_slots),
+            pixel_bytes=counts["written"] * self._upstream.image_bytes,
+            ring_fill=self._upstream.fill(self._file.n_queued),
             free_bytes=shutil.disk_usage(self.path.parent).free,
         )
 
 
-def counters_of(ring: SharedRing, start_udp_port: int) -> Counters:
-    """Return the counters of everything before the file; ports by their number."""
-    found = ring.counters()
-    builder = found.pop("builder")
-    receiver = {str(start_udp_port + i): found[f"module {i}"] for i in range(ring.n_modules)}
-    return Counters(receiver, builder)
+def _stream(name: str, source: RingFollower | None, disk: DiskReader) -> Stream:
+    """Return what a range is taken from: shared ring, buffer on disk and what comes, or the disk alone."""
+    if source is None:
+        return Stream(name, [disk])
+
+    def live() -> RingFollower:
+        source.skip()
+        return source
+
+    pasts: list[Past] = [SharedPast(source.ring), disk]
+    return Stream(name, pasts, live)
 
 
-def _sum(one: Counters, other: Counters) -> Counters:
-    def both(a: dict[str, int], b: dict[str, int]) -> dict[str, int]:
-        return {name: a.get(name, 0) + b.get(name, 0) for name in a | b}
-
-    ports = one.receiver | other.receiver
-    receiver = {port: both(one.receiver.get(port, {}), other.receiver.get(port, {})) for port in ports}
-    return Counters(receiver, both(one.builder, other.builder))
+def _check_past(source: RingFollower, asked: PulseRange | None) -> None:
+    span = source.ring.span
+    if asked is not None and span is not None and asked.last < span.first:
+        raise ConfigError(
+            f"Pulses {asked} have left the ring of {source.ring.name}, which holds {span}.",
+            "Ask for newer pulses, or give the ring more slots.",
+        )
 
 
 def _check_disk(config: Config, path: Path) -> None:

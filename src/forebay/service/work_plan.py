@@ -74,8 +74,9 @@ def _plan_file(config: Config, asked: RecordParameters | RetrieveParameters, dir
     if is_of_pvs(config, source):
         return plan_pvs(config, asked, pattern, existing)
     layout = packet_layout(detector := detector_config(config, source))
-    span = remembered(config, source)
-    _check_past(source, asked.pulses, span)
+    pulses = None if asked.pulses is None else PulseRange.parse(asked.pulses)
+    span = remembered(config, source, pulses)
+    _check_past(source, pulses, span)
     image_bytes = layout.frame_bytes * detector.n_modules
     most = None if asked.n_asked is None else asked.n_asked * image_bytes
     free = shutil.disk_usage(existing).free
@@ -91,10 +92,10 @@ def _plan_file(config: Config, asked: RecordParameters | RetrieveParameters, dir
     )
 
 
-def _check_past(source: str, pulses: str | None, span: PulseRange | None) -> None:
-    if pulses is not None and span is not None and (asked := PulseRange.parse(pulses)).last < span.first:
+def _check_past(source: str, pulses: PulseRange | None, span: PulseRange | None) -> None:
+    if pulses is not None and span is not None and pulses.last < span.first:
         raise ConfigError(
-            f"Pulses {asked} have left the rings of {source}, which hold {span}.",
+            f"Pulses {pulses} have left the rings of {source}, which hold {span}.",
             "Ask for newer pulses, or give the ring more slots, or the detector a buffer on disk.",
         )
 
