@@ -1,6 +1,7 @@
 """Configuration: one typed value, read once, checked once."""
 
 from forebay.config.base import masked
+from forebay.config.bsread import BsreadConfig, BsreadDiskConfig
 from forebay.config.camera import CameraConfig, ReadoutPublisherConfig
 from forebay.config.control import ApiConfig, QuotaConfig, WorkersConfig, default_state_dir
 from forebay.config.detector import (
@@ -22,6 +23,8 @@ __all__ = [
     "ApiConfig",
     "BoardConfig",
     "BoardsConfig",
+    "BsreadConfig",
+    "BsreadDiskConfig",
     "BufferConfig",
     "BuildConfig",
     "CameraConfig",

@@ -9,6 +9,7 @@ from typing import Self
 from pydantic import Field, model_validator
 
 from forebay.config.base import Model, Name, SecretUrl
+from forebay.config.bsread import BsreadConfig
 from forebay.config.camera import CameraConfig
 from forebay.config.control import ApiConfig, QuotaConfig, WorkersConfig, default_state_dir
 from forebay.config.detector import DetectorConfig
@@ -35,6 +36,9 @@ class Config(Model):
     )
     epics: dict[Name, EpicsConfig] = Field(
         default_factory=dict, description="Process variables that this host buffers, by name of the buffer."
+    )
+    bsread: dict[Name, BsreadConfig] = Field(
+        default_factory=dict, description="Beam-synchronous streams that this host buffers, by name."
     )
     cameras: dict[Name, CameraConfig] = Field(
         default_factory=dict, description="Cameras with time tags that this host receives, by name."
@@ -82,13 +86,20 @@ class Config(Model):
             if key in owner:
                 raise ValueError(f"{owner[key]} and camera {name} both use UDP port {key[1]} of {key[0]}")
             owner[key] = f"camera {name}"
+        ports: dict[int, str] = {}
+        for name, stream in self.bsread.items():
+            if stream.output_port in ports:
+                other = ports[stream.output_port]
+                raise ValueError(f"bsread {other} and {name} both use output_port {stream.output_port}")
+            ports[stream.output_port] = name
         return self
 
     @model_validator(mode="after")
     def _names_differ(self) -> Self:
-        """Cameras and boards are sources of jobs by their name alone."""
+        """Streams, cameras and boards are sources of jobs by their name alone."""
         known = dict.fromkeys(self.detectors, "detectors") | dict.fromkeys(self.epics, "epics")
-        for section, names in (("cameras", self.cameras), ("boards", self.boards)):
+        sections = (("bsread", self.bsread), ("cameras", self.cameras), ("boards", self.boards))
+        for section, names in sections:
             for name in names:
                 if name in known:
                     raise ValueError(

@@ -9,7 +9,7 @@ import threading
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from forebay.errors import ServiceError
 from forebay.event import Event
@@ -18,6 +18,7 @@ from forebay.ports import Sink
 from forebay.ring.memory import MemoryRing
 from forebay.service.analyzer import Analyzer
 from forebay.service.bsread_disk import DiskSink
+from forebay.service.counted import counted
 from forebay.service.process import LOG, notify, say, service_life
 from forebay.service.pump import pump
 from forebay.stream.bsread import BsreadInlet, address
@@ -68,7 +69,8 @@ def buffer(arguments: BufferArguments, stop: threading.Event) -> None:
         stack.callback(inlet.close)
         say("listening", stream=source, output=output.endpoint, length=arguments.buffer_length)
         notify("READY=1")
-        pump(_Watched(inlet), buffer.sinks, stop.is_set)
+        with counted(lambda: buffer.counters):
+            pump(_Watched(inlet), buffer.sinks, stop.is_set)
         say("stopping", **inlet.counters)
     say(
         "stopped",
@@ -96,7 +98,11 @@ class Buffer:
         self._arguments = arguments
         max_bytes = arguments.buffer_bytes or _memory_bytes() // 4
         self.ring = MemoryRing(arguments.buffer_length, max_bytes)
-        self._disk = None if arguments.ring is None else DiskSink(arguments.ring, arguments.ring_bytes)
+        self._disk = (
+            None
+            if arguments.ring is None
+            else DiskSink(arguments.ring, arguments.ring_bytes, arguments.ring_age_s)
+        )
         self._analyzer = Analyzer(_tell) if arguments.analyzer else None
         talk = _Talk() if LOG.isEnabledFor(logging.DEBUG) else None
         all_of_them: list[Sink | None] = [self._disk, self.ring, self._analyzer, talk]
@@ -122,6 +128,19 @@ class Buffer:
         if self._disk is not None:
             self._disk.refill(self.ring, self.ring.max_events, self.ring.max_bytes)
         return self._inlet
+
+    @property
+    def counters(self) -> dict[str, object]:
+        """What came and what became of it, for the status of the service: ``input_received`` and so on."""
+        memory = {"expired": self.ring.expired, "too_large": self.ring.refused}
+        parts: dict[str, dict[str, Any]] = {
+            "input": dict(self._inlet.counters) if self._inlet else {},
+            "memory": memory,
+            "disk": self._disk.counters if self._disk else {},
+            "output": dict(self._output.counters) if self._output else {},
+            "anomalies": dict(self._analyzer.counters) if self._analyzer else {},
+        }
+        return {f"{part}_{name}": value for part, some in parts.items() for name, value in some.items()}
 
     @property
     def statistics(self) -> dict[str, object]:

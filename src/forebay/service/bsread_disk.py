@@ -47,10 +47,10 @@ class DiskSink:
         Messages that `refill` found.
     """
 
-    def __init__(self, directory: Path, max_bytes: int) -> None:
+    def __init__(self, directory: Path, max_bytes: int, max_age_s: float | None = None) -> None:
         self.refilled = 0
         self._directory = directory
-        self._ring = DiskRing(directory, encode, decoder(), DiskLimits(max_bytes=max_bytes))
+        self._ring = DiskRing(directory, encode, decoder(), DiskLimits(max_bytes, max_age_s))
         self._lost = 0
 
     @property

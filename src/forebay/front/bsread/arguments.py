@@ -27,8 +27,8 @@ class BufferArguments:
         How to connect to it.
     buffer_length, buffer_bytes:
         Bounds of the ring in memory.
-    ring, ring_bytes:
-        Directory and size of the ring on disk; None for none.
+    ring, ring_bytes, ring_age_s:
+        Directory, size and longest memory of the ring on disk; None for none.
     rest_port:
         Port of loopback for statistics; None for none.
     """
@@ -44,6 +44,7 @@ class BufferArguments:
     buffer_bytes: int | None = None
     ring: Path | None = None
     ring_bytes: int = 10 * 2**30
+    ring_age_s: float | None = None
     rest_port: int | None = None
 
 
@@ -98,6 +99,9 @@ def buffer_arguments(words: Sequence[str] | None = None) -> BufferArguments:
     ours.add_argument("--ring", type=Path, help="Directory of a ring on disk that keeps the stream as well.")
     ours.add_argument(
         "--ring_bytes", type=_positive, default=10 * 2**30, help="Most bytes of it; 10 GiB if not given."
+    )
+    ours.add_argument(
+        "--ring_age_s", type=_seconds, help="How long it keeps messages; as bytes allow if not given."
     )
     ours.add_argument("--rest_port", type=_port, help="Port of this host for REST: status and statistics.")
     return BufferArguments(**vars(parser.parse_args(words)))
