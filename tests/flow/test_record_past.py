@@ -1,6 +1,7 @@
 """Recordings that draw on the buffer on disk: of a detector that is not received any more."""
 
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from threading import Event as Stop
 
@@ -14,12 +15,14 @@ from forebay.errors import ConfigError, OverwrittenError, RingError
 from forebay.event import Event
 from forebay.pulse import PulseRange
 from forebay.ring.shared import RingShape, SharedRing
+from forebay.service.again import Again
 from forebay.service.buffer import ImageBuffer
 from forebay.service.record import Recorder
 from forebay.service.remembered import remembered, stays_for_a_while
 from forebay.service.work_plan import plan
 from forebay.store.check import check_file
-from forebay.store.manifest import Request
+from forebay.store.hdf5 import ImageFile
+from forebay.store.manifest import Recording, Request
 from forebay.wire.eiger import eiger
 
 pytestmark = pytest.mark.flow
@@ -129,3 +132,66 @@ def test_with_a_receiver_both_are_drawn_from(config):
         recorder = Recorder(config, "e1", "a.h5", Request(pulses="140..154"))
         recorder.run(Stop())
         check_images(recorder.path, range(140, 155))
+
+
+def gone(pulse_id, time_ns=None):
+    """An event whose slot was used again by the time that its pixels are asked for."""
+
+    class Gone(dict):
+        def __getitem__(self, name):
+            if name == "data":
+                raise OverwrittenError("gone")
+            return super().__getitem__(name)
+
+    one = event(pulse_id)
+    return replace(one, arrays=Gone(one.arrays), time_ns=one.time_ns if time_ns is None else time_ns)
+
+
+def file_of(path, directory):
+    again = None if directory is None else Again(directory)
+    shape = image(0).shape
+    return ImageFile(
+        path,
+        Recording("e1", shape, "uint8", N_MODULES, LAYOUT.packets_per_frame, requested=Request()),
+        again=again,
+    )
+
+
+def written(path, directory, events):
+    file = file_of(path, directory)
+    file.write(events)
+    file.conclude("stopped")
+    file.close()
+    return file.counters
+
+
+def test_an_image_that_left_the_ring_too_early_is_taken_from_disk(tmp_path, disk):
+    events = [event(100), gone(101), event(102)]
+    assert written(tmp_path / "a.h5", disk, events)["overwritten"] == 0
+    check_images(tmp_path / "a.h5", range(100, 103))
+    assert written(tmp_path / "b.h5", None, events)["overwritten"] == 1
+
+
+def test_an_image_that_the_disk_does_not_have_is_overwritten(tmp_path, disk):
+    assert written(tmp_path / "a.h5", disk, [event(149), gone(150)])["overwritten"] == 1
+    assert written(tmp_path / "b.h5", disk, [gone(101, time_ns=7)])["overwritten"] == 1  # another beat
+    assert written(tmp_path / "c.h5", tmp_path / "none", [gone(101)])["overwritten"] == 1
+
+
+def test_a_recorder_takes_it_from_disk_too(config, disk, monkeypatch):
+    shape = RingShape(n_slots=16, n_modules=N_MODULES)
+    with closing(SharedRing.create("e1", LAYOUT, shape, config.runtime_dir)) as ring:
+        ring.write([event(p) for p in range(130, 146)])
+        recorder = Recorder(config, "e1", "a.h5", Request(pulses="140..145"))
+        read = recorder._selected.read
+
+        def late(timeout):
+            events = read(timeout)
+            if events:
+                ring.write([event(p) for p in range(1000, 1016)])
+            return events
+
+        monkeypatch.setattr(recorder._selected, "read", late)
+        recorder.run(Stop())
+        assert recorder.progress.n_lost == 0
+        check_images(recorder.path, range(140, 146))

@@ -17,6 +17,7 @@ from forebay.retrieve import Past, Retrieval, Stream
 from forebay.ring.disk import DiskReader
 from forebay.ring.images import decode
 from forebay.ring.shared_past import SharedPast
+from forebay.service.again import Again
 from forebay.service.follow import RingFollower
 from forebay.service.pump import pump
 from forebay.service.remembered import unless_on_disk
@@ -123,7 +124,8 @@ class Recorder:
                 configuration=config.model_dump(mode="json"),
                 counters=self._upstream.start,
             )
-            self._file = ImageFile(self.path, recording, config.record.threads)
+            again = None if disk is None else Again(disk)
+            self._file = ImageFile(self.path, recording, config.record.threads, again=again)
         except BaseException:
             self._upstream.close()
             raise

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -56,7 +56,7 @@ class ImageFile:
     Images that come compressed (see `forebay.event.Chunked`) go into the file as they are.
 
     `write` is for one thread and waits while the disk is slower than the images. Images that leave the
-    ring before they were compressed are counted as overwritten and left out.
+    ring before they were compressed, and cannot be had again, are counted as overwritten and left out.
 
     Parameters
     ----------
@@ -68,6 +68,8 @@ class ImageFile:
         Threads that compress.
     n_buffers:
         Images that may be under way between `write` and the disk; four for each thread and two by default.
+    again:
+        Where an image that left the ring may be had once more, whole: called by any thread, None if nowhere.
 
     Raises
     ------
@@ -76,7 +78,12 @@ class ImageFile:
     """
 
     def __init__(
-        self, path: Path, recording: m.Recording, threads: int = 2, n_buffers: int | None = None
+        self,
+        path: Path,
+        recording: m.Recording,
+        threads: int = 2,
+        n_buffers: int | None = None,
+        again: Callable[[Event], Event | None] | None = None,
     ) -> None:
         if recording.dtype not in _DTYPES:
             raise StoreError(f"Images of {recording.dtype} cannot be written; {', '.join(_DTYPES)} can.")
@@ -85,6 +92,7 @@ class ImageFile:
         if not n_elements:
             raise StoreError(f"Images of shape {recording.shape} have no pixels.")
         self.path = path
+        self._again = again
         self._dtype, self._shape, self._is_compressed = (
             dtype,
             recording.shape,
@@ -196,24 +204,29 @@ class ImageFile:
         return self._written_bytes
 
     def _store(self, event: Event, free: _Buffer) -> _Stored | None:
-        """Put the chunk of an event into a buffer; None if the ring has overwritten it."""
+        """Put the chunk of an event into a buffer; None if it left its ring and cannot be had again."""
+        try:
+            return self._store_this(event, free)
+        except OverwrittenError:
+            found = None if self._again is None else self._again(event)
+            return None if found is None else self._store_this(found, free)
+
+    def _store_this(self, event: Event, free: _Buffer) -> _Stored:
+        """Put the chunk of an event into a buffer unless it has one; may raise `OverwrittenError`."""
         stored = chunk_of(event, "data") if self._is_compressed else None
         if stored is not None:
             self._check(event, stored)
             header = np.array(event.arrays["header"]) if self._has_header else None
             return _Stored(stored.data, xxhash.xxh3_64_intdigest(stored.data.data), header)
         buffer = free.memory
-        try:
-            with lend(event, "data") as pixels:
-                self._check(event, pixels)
-                header = np.array(event.arrays["header"]) if self._has_header else None
-                size = pixels.nbytes
-                if self._is_compressed:
-                    size = compress_into(pixels, buffer)
-                else:
-                    np.copyto(buffer.view(self._dtype).reshape(self._shape), pixels)
-        except OverwrittenError:
-            return None
+        with lend(event, "data") as pixels:
+            self._check(event, pixels)
+            header = np.array(event.arrays["header"]) if self._has_header else None
+            size = pixels.nbytes
+            if self._is_compressed:
+                size = compress_into(pixels, buffer)
+            else:
+                np.copyto(buffer.view(self._dtype).reshape(self._shape), pixels)
         return _Stored(buffer[:size], xxhash.xxh3_64_intdigest(buffer[:size].data), header)
 
     def _check(self, event: Event, pixels: Array | Chunk) -> None:
