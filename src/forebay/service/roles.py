@@ -49,7 +49,7 @@ def _hub(config: Config) -> list[str]:
 
 def _has_sources(config: Config) -> bool:
     """Whether there is anything on this host that can be recorded."""
-    return bool(config.detectors or config.epics or config.cameras or config.boards)
+    return any((config.detectors, config.epics, config.bsread, config.cameras, config.boards))
 
 
 def _numbered(n_workers: int) -> list[str]:
@@ -64,6 +64,7 @@ ROLES: dict[str, Role] = {
     "live": Role(_detectors(lambda one: one.live), starts=3, stops=4),
     "publish": Role(_detectors(lambda one: one.streams), starts=3, stops=4),
     "epics": Role(lambda config: config.epics, starts=1, stops=5),
+    "bsread": Role(lambda config: config.bsread, starts=1, stops=5),
     "camera": Role(lambda config: config.cameras, starts=1, stops=2),
     "boards": Role(lambda config: config.boards, starts=1, stops=2),
     "record": Role(lambda c: _numbered(c.workers.record if _has_sources(c) else 0), 3, 1, "worker"),
