@@ -33,7 +33,7 @@ class Aggregator(Part):
         self._last = time.monotonic()
         self._is_ending = False
 
-    def enter(self, state: str, run: int | None) -> dict[str, Any] | None:
+    def enter(self, state: str, run: int | None) -> dict[str, Any] | None:  # noqa: ARG002
         """Begin to count, or to drain."""
         if state != "STOP":
             self._n = 0 if state == "READY" else self._n

@@ -167,7 +167,7 @@ class Storage(Part):
 
     def _close(self, reason: str) -> dict[str, Any]:
         file, self._file = self._file, None
-        account = {
+        account: dict[str, Any] = {
             "file": str(self._path or ""),
             "packets_stored": self.n_packets,
             "messages_missing": self.n_missing,
@@ -175,7 +175,7 @@ class Storage(Part):
             "no_end_of": sorted(self._running),
         }
         if file is None:
-            return {} if self._path is None else account
+            return account if self._path is not None else {}
         file.conclude(reason)
         try:
             file.close()

@@ -179,6 +179,35 @@ PARAMETERS: Final[Mapping[str, Mapping[str, Parameter]]] = {
 """Version of the chip -> name -> parameter."""
 
 
+_V1 = (
+    ("pixel_trim_thresholds", 0, 8, 32, 16),
+    ("global_threshold", 256, 8, 1, 16),
+    ("csa_gain", 264, 1, 1, 1),
+    ("csa_bypass", 265, 1, 1, 0),
+    ("internal_bypass", 267, 1, 1, 0),
+    ("csa_bypass_select", 272, 1, 32, 0),
+    ("csa_monitor_select", 304, 1, 32, 0),
+    ("csa_testpulse_enable", 336, 1, 32, 1),
+    ("csa_testpulse_dac_amplitude", 368, 8, 1, 0),
+    ("test_mode", 376, 2, 1, 0),
+    ("cross_trigger_mode", 378, 1, 1, 0),
+    ("periodic_reset", 379, 1, 1, 0),
+    ("fifo_diagnostic", 380, 1, 1, 0),
+    ("sample_cycles", 384, 8, 1, 1),
+    ("test_burst_length", 392, 16, 1, 255),
+    ("adc_burst_length", 408, 8, 1, 0),
+    ("channel_mask", 416, 1, 32, 0),
+    ("external_trigger_mask", 448, 1, 32, 1),
+    ("reset_cycles", 480, 24, 1, 4096),
+)
+
+ALL_PARAMETERS: Final[Mapping[str, Mapping[str, Parameter]]] = {
+    **PARAMETERS,
+    "1": {row[0]: Parameter(*row) for row in _V1},
+}
+"""`PARAMETERS`, and those of version 1, which have no thresholds and masks of 64 channels."""
+
+
 def default_registers(asic_version: str) -> Registers:
     """Return the registers of a chip that was just switched on; `ConfigError` if they are not known."""
     _check_known(asic_version, N_REGISTERS)
@@ -191,10 +220,10 @@ def default_registers(asic_version: str) -> Registers:
 
 def settings_of(registers: Registers, asic_version: str) -> Settings:
     """Return every parameter of a chip's registers; `ConfigError` if they are not known."""
-    _check_known(asic_version, PARAMETERS)
+    _check_known(asic_version, ALL_PARAMETERS)
     bits = np.unpackbits(registers, bitorder="little").astype(np.int64)
     settings: Settings = {}
-    for name, one in PARAMETERS[asic_version].items():
+    for name, one in ALL_PARAMETERS[asic_version].items():
         own = bits[one.first : one.first + one.n * one.n_bits].reshape(one.n, one.n_bits)
         values = (own << np.arange(one.n_bits)).sum(1).tolist()
         settings[name] = values if one.n > 1 else values[0]
@@ -209,10 +238,10 @@ def with_settings(registers: Registers, settings: Mapping[str, Any], asic_versio
     ConfigError
         If a parameter is not known, or a value does not fit.
     """
-    _check_known(asic_version, PARAMETERS)
+    _check_known(asic_version, ALL_PARAMETERS)
     bits = np.unpackbits(registers, bitorder="little")
     for name, given in settings.items():
-        one = PARAMETERS[asic_version].get(name)
+        one = ALL_PARAMETERS[asic_version].get(name)
         if one is None:
             raise ConfigError(f"Chips of version {asic_version} have no parameter {name!r}.")
         try:
