@@ -9,6 +9,7 @@ import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import h5py
 import pytest
@@ -93,7 +94,10 @@ def test_a_configuration_that_is_no_yaml(stand):
 
 
 def test_a_configuration_that_is_not_there(stand):
-    says(stand.forebay("run", "nothing.yaml"), "nothing.yaml", "No such file", "Name the YAML file")
+    words = ("nothing.yaml", "No such file", "Name the YAML file", "FOREBAY_CONFIG", "forebay demo")
+    says(stand.forebay("run", "nothing.yaml"), *words)
+    says(stand.forebay("jobs", "--config", "nothing.yaml"), *words)
+    says(stand.forebay("run", env=os.environ | {"FOREBAY_CONFIG": "nothing.yaml"}), *words)
 
 
 # --- recording
@@ -240,6 +244,71 @@ def test_a_port_in_use(stand):
         assert done.code == 1
         assert "ss -ulpn" in done.out
     assert not stand.processes()
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        (lambda port: {"api": {"port": port}}, ("for REST", "already in use", "api.port")),
+        (lambda port: {"detectors": live(port)}, ("in use by another process", "another endpoint")),
+    ],
+)
+def test_a_tcp_port_in_use(stand, settings, words):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        stand.configure(stand.settings | settings(port))
+        done = stand.forebay("run", stand.config_path)
+    logs(done, str(port), *words)
+    logs(done, "supervisor failed", "before it was ready", str(port))
+    assert "restarted" not in done.err, done  # it ends, and says nothing else
+    assert not stand.processes()
+
+
+def live(port: int) -> dict[str, Any]:
+    return {"D": {"type": "eiger", "start_udp_port": 50_900, "live": {"endpoint": f"tcp://127.0.0.1:{port}"}}}
+
+
+@pytest.mark.parametrize(
+    ("setting", "words"),
+    [
+        ({"state_dir": "/proc/none"}, ("/proc/none", "No such file", "state_dir", "FOREBAY_STATE_DIR")),
+        (
+            {"bus": "amqp://guest:hidden@127.0.0.1:9/"},
+            ("guest:***@127.0.0.1:9", "Connect call failed", "RabbitMQ runs there", "`bus`"),
+        ),
+        (
+            {"catalog": "postgresql://guest:hidden@127.0.0.1:9/x"},
+            ("guest:***@127.0.0.1:9", "Connection refused", "PostgreSQL runs there"),
+        ),
+    ],
+)
+def test_control_that_cannot_begin(stand, setting, words):
+    stand.configure(stand.settings | {"workers": {"record": 1, "retrieve": 0}} | setting)
+    done = stand.forebay("run", stand.config_path)
+    logs(done, "supervisor failed", *words)
+    assert "hidden" not in done.err
+    assert "restarted" not in done.err
+
+
+def test_control_that_is_away(stand):
+    """Nothing runs: each command says what it could not reach, and what to start."""
+    stand.configure(stand.settings | {"workers": {"record": 1, "retrieve": 0}})
+    for words in (
+        ("jobs",),
+        ("runs",),
+        ("files",),
+        ("cancel", "x"),
+        ("record", stand.name, "--images", 1),
+        ("retrieve", stand.name, "1..2"),
+    ):
+        done = stand.forebay(*words, "--config", stand.config_path)
+        assert done.code == 1
+        assert "Traceback" not in done.err
+        last = done.err.splitlines()[-1]
+        assert last.startswith("forebay: The hub of the bus"), done
+        assert "forebay run" in last
+        assert all(line.startswith("forebay: ") for line in done.err.splitlines()), done
+    assert "--direct" in stand.forebay("record", stand.name, "--config", stand.config_path).err
 
 
 def test_two_supervisors_of_one_configuration(running):

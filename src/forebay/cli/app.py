@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 from pathlib import Path
 from typing import Annotated, Any, Literal, NoReturn
@@ -67,6 +68,7 @@ DEFAULT_CONFIG = Path("forebay.yaml")
 
 def main() -> NoReturn:
     """Run the command line; an error is one readable line and exit code 1."""
+    logging.basicConfig(format="forebay: %(message)s", level=logging.WARNING)  # services have their own
     try:
         app()
     except ForebayError as error:
@@ -94,7 +96,9 @@ def demo(
 
 @app.command()
 def run(
-    config: Annotated[Path, typer.Argument(help="Configuration file (YAML).")] = DEFAULT_CONFIG,
+    config: Annotated[
+        Path, typer.Argument(help="Configuration file (YAML).", envvar="FOREBAY_CONFIG")
+    ] = DEFAULT_CONFIG,
     log_format: LogOption = "line",
     parent: Annotated[int | None, typer.Option(help="Process that we end with.", hidden=True)] = None,
 ) -> None:

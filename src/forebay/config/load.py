@@ -64,7 +64,9 @@ def read(path: Path, environment: Mapping[str, str] | None = None) -> Reading:
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else f"it is not UTF-8 ({error})"
         raise ConfigError(
-            f"Cannot read the configuration {path}: {reason}.", "Name the YAML file that describes this host."
+            f"Cannot read the configuration {path}: {reason}.",
+            "Name the YAML file that describes this host, or set FOREBAY_CONFIG to it. "
+            "To begin with, forebay demo writes one.",
         ) from error
     document = Document(text, str(path))
     value, variables = overlay(document.value, os.environ if environment is None else environment)

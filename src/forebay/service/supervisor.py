@@ -113,8 +113,9 @@ class Supervisor:
         if died:
             self._hear(inbox)  # its last words
             is_failing = child.n_failures >= FAILING_AFTER
+            event = "dies again and again" if is_failing else "died, will be restarted"
             say(
-                "dies again and again" if is_failing else "died, will be restarted",
+                event if child.was_ever_ready else "died before it was ready",
                 logging.ERROR if is_failing else logging.WARNING,
                 service=child.name,
                 exit_code=child.exit_code,
