@@ -119,7 +119,8 @@ class Intake:
         about = key.partition(".")[2]
         now = time.monotonic()
         end = now + PLAN_TIMEOUT_S
-        names = {*self._config.detectors, *self._config.epics, *self._config.routines}
+        here = self._config
+        names = {*here.detectors, *here.epics, *here.cameras, *here.boards, *here.routines}
         is_expected = about.partition(".")[2] in names
         nobody = now + (EXPECTED_S if is_expected else UNEXPECTED_S)
         while True:

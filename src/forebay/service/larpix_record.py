@@ -52,7 +52,7 @@ class Drained:
 
 
 def record(
-    inlet: PacmanInlet,
+    inlet: Messages,
     sinks: Sequence[Sink],
     stop: Callable[[], bool],
     *,

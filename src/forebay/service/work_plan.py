@@ -24,6 +24,7 @@ from forebay.run.values import Plan
 from forebay.service.remembered import remembered
 from forebay.service.tables import detector_config, packet_layout
 from forebay.service.work_pvs import is_of_pvs, plan_pvs
+from forebay.service.work_streams import is_streamed, plan_stream
 from forebay.store.paths import check_free, contained
 
 
@@ -73,6 +74,10 @@ def _plan_file(config: Config, asked: RecordParameters | RetrieveParameters, dir
     pattern = str(directory.resolve() / (asked.file or DEFAULT_FILE).replace("{source}", source))
     if is_of_pvs(config, source):
         return plan_pvs(config, asked, pattern, existing)
+    if is_streamed(config, source):
+        planned = plan_stream(config, asked, pattern, existing)
+        _check_room(existing, planned.free_bytes, planned.most_bytes or 0, config.record.min_free_bytes)
+        return planned
     layout = packet_layout(detector := detector_config(config, source))
     pulses = None if asked.pulses is None else PulseRange.parse(asked.pulses)
     span = remembered(config, source, pulses)

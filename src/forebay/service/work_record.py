@@ -18,7 +18,9 @@ from forebay.service.record import Recorder
 from forebay.service.remembered import stays_for_a_while
 from forebay.service.tables import detector_config
 from forebay.service.task import Outcome, Standing, Task
+from forebay.service.verdict import verdict
 from forebay.service.work_pvs import is_of_pvs, record_pvs
+from forebay.service.work_streams import is_streamed, record_stream
 from forebay.store.catalog import File
 from forebay.store.left import ends_of, manifest_of, part_left, throw_away
 from forebay.store.manifest import Manifest, Request
@@ -41,6 +43,8 @@ def record(task: Task) -> Outcome:
     path = path_of(task, asked)
     if is_of_pvs(task.config, asked.sources[0]):
         return record_pvs(task, asked, path)
+    if is_streamed(task.config, asked.sources[0]):
+        return record_stream(task, asked, path)
     if (done := take_over(task, asked, path)) is not None:
         return done
     if task.stop.is_set():
@@ -59,7 +63,7 @@ def record(task: Task) -> Outcome:
         if not path.exists():
             raise
         return outcome(task, path, manifest_of(path), str(error), failed=True)
-    reason, failed = _judge(task, manifest)
+    reason, failed = verdict(task, manifest)
     return outcome(task, path, manifest, reason, failed=failed)
 
 
@@ -112,7 +116,7 @@ def take_over(task: Task, asked: RecordParameters | RetrieveParameters, path: Pa
             return None  # somebody else's: the recorder says so
         if journal_of(part_of(path)).exists():
             recover(part_of(path))  # its worker died before it had cleaned up
-        reason, failed = _judge(task, found)
+        reason, failed = verdict(task, found)
         return outcome(task, path, found, reason, failed=failed)
     left = part_left(path)
     if left is None or left[0] != task.job.id:
@@ -123,7 +127,7 @@ def take_over(task: Task, asked: RecordParameters | RetrieveParameters, path: Pa
         return None
     recover(part_of(path))
     found = manifest_of(path)
-    reason, failed = _judge(task, found)
+    reason, failed = verdict(task, found)
     return outcome(task, path, found, reason, failed=failed)
 
 
@@ -135,26 +139,6 @@ def _is_remembered(config: Config, asked: RecordParameters | RetrieveParameters)
         return stays_for_a_while(config, asked.sources[0], PulseRange.parse(asked.pulses))
     except RingError:
         return False
-
-
-def _judge(task: Task, manifest: Manifest) -> tuple[str, bool]:
-    """Return why a recording ended, for a person, and whether that is a failure."""
-    if manifest.closed_by == "recover":
-        got = sum(source.got for source in manifest.sources.values())
-        asked = task.job.n_asked
-        if got == asked:
-            return f"Its worker died with all {got} images written; the file was recovered.", False
-        of = "" if asked is None else f" of {asked}"
-        return f"Its worker died; the file was recovered and has {got}{of} images.", True
-    match task.why:
-        case "deadline":
-            return "The deadline passed; the file holds what came until then.", True
-        case "shutdown":
-            return "The worker was stopped; the file holds what came until then.", True
-        case "cancel":
-            return "Cancelled; the file holds what came until then.", False
-    is_short = manifest.reason == "stopped" and task.why != "finish"  # ended, and whoever ended it is dead
-    return manifest.reason, is_short or manifest.reason.startswith(("disk full", "failed"))
 
 
 def outcome(task: Task, path: Path, manifest: Manifest, reason: str, *, failed: bool) -> Outcome:

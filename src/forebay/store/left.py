@@ -8,11 +8,15 @@ from pathlib import Path
 import h5py
 
 from forebay.errors import StoreError
-from forebay.store import channel_manifest
+from forebay.store import channel_manifest, larpix_manifest, readout_layout
 from forebay.store.channel_tree import MANIFEST
 from forebay.store.journal import HeadlessError, read_journal
+from forebay.store.larpix_journal import JournalReader, is_larpix_journal
+from forebay.store.larpix_manifest import LarpixManifest
 from forebay.store.manifest import Manifest, from_json
 from forebay.store.paths import explain, journal_of, part_of
+from forebay.store.readout_journal import ReadoutJournalReader
+from forebay.store.readout_layout import ReadoutManifest
 
 
 def manifest_of(path: Path) -> Manifest:
@@ -23,6 +27,28 @@ def manifest_of(path: Path) -> Manifest:
 def job_of_channels(path: Path) -> str:
     """Return the job for which a file of channels was written; `StoreError` as `manifest_of`."""
     return channel_manifest.from_json(_text_of(path, MANIFEST)).requested.job
+
+
+def manifest_of_stream(path: Path) -> ReadoutManifest | LarpixManifest:
+    """Return what a file of readouts or of LArPix data says of itself; `StoreError` as `manifest_of`."""
+    text = _text_of(path, readout_layout.MANIFEST)
+    try:
+        return readout_layout.from_json(text)
+    except StoreError:
+        return larpix_manifest.from_json(text)
+
+
+def stream_part_left(final: Path) -> tuple[str, bool] | None:
+    """Return the job for which a part of readouts or LArPix data was written, and whether any are in it.
+
+    None without a part, or where its journal has no first record.
+    """
+    journal = journal_of(part_of(final))
+    try:
+        reader = JournalReader(journal) if is_larpix_journal(journal) else ReadoutJournalReader(journal)
+    except (FileNotFoundError, HeadlessError):
+        return None
+    return reader.recording.requested.job, next(iter(reader), None) is not None
 
 
 def _text_of(path: Path, where: str) -> bytes | str:
