@@ -804,3 +804,40 @@ def test_a_disk_on_which_no_segment_can_begin_costs_the_ring_no_numbers(
     writer.write(made([60]))
     writer.close()
     assert RecordReader(ring).get(60).number == n
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.lists(st.sets(st.integers(0, 60), min_size=1), max_size=5), st.integers(0, 2))
+def test_single_pulses_are_found_whatever_is_missing(groups: list[set[int]], n_empty: int) -> None:
+    """In sealed segments and the open one, with late and repeated pulse ids between segments."""
+    with tempfile.TemporaryDirectory() as name:
+        ring = Path(name) / "ring"
+        reader = None
+        for group in groups:
+            for _ in range(n_empty):
+                RecordWriter(ring, LIMITS).close()
+            writer = RecordWriter(ring, DiskLimits(10**7, segment_bytes=600))
+            for p in sorted(group):
+                writer.write([(p, p - 10**9, parts_of(p))])
+            reader = reader or RecordReader(ring)
+            expected = {record.pulse_id: record for record in reader.read(EVERYTHING)}
+            for p in range(-1, 62):
+                if p in expected:
+                    assert reader.get(p) == expected[p]
+                else:
+                    with pytest.raises(RingError):
+                        reader.get(p)
+            writer.close()
+
+
+def test_damaged_entries_of_single_pulses_are_absent(ring: Path) -> None:
+    fill(ring, range(6))
+    index = segment_files.path(ring, 0, "index")
+    whole = index.read_bytes()
+    for at in range(3 * ENTRY.itemsize, 4 * ENTRY.itemsize):
+        raw = bytearray(whole)
+        raw[at] ^= 0x11
+        index.write_bytes(raw)
+        with pytest.raises(AbsentError):
+            RecordReader(ring).get(3)
+        assert RecordReader(ring).get(4).pulse_id == 4

@@ -14,6 +14,7 @@ known. All integers are little endian. No size that was read is used before it w
 
 from __future__ import annotations
 
+import operator
 import struct
 from collections.abc import Iterator, Sequence
 from typing import Any, Final, NamedTuple
@@ -48,11 +49,15 @@ RECORD: Final = np.dtype(
     ]
 )
 ENTRY: Final = np.dtype([("offset", "<i8"), *((n, RECORD[n]) for n in RECORD.names or ()), ("mix", "<u8")])
+RECORD_BYTES: Final = RECORD.itemsize
 _AFTER_CHECKSUM: Final = struct.Struct("<qqqII")
 _WORDS: Final = ENTRY.itemsize // 8
 _ODD: Final = np.array(
     [0x9E3779B97F4A7C15 * (2 * i + 1) & 0xFFFFFFFFFFFFFFFF for i in range(_WORDS - 1)], "<u8"
 )
+_ODD_INTEGERS: Final[list[int]] = _ODD.tolist()
+_ENTRY_FIELDS: Final = struct.Struct("<qQqqqIIQ")  # the fields of `ENTRY`
+_ENTRY_WORDS: Final = struct.Struct(f"<{_WORDS}Q")  # the same as words
 
 Entries = NDArray[Any]
 """Index entries, (record,) of `ENTRY`."""
@@ -141,7 +146,7 @@ def unpack(block: bytes, base: int, entries: Entries, numbers: Sequence[int]) ->
     view = memoryview(block)
     starts = (entries["offset"] - base).tolist()
     heads = words_of(entries)[:, 1 : _WORDS - 1].tobytes()
-    size = RECORD.itemsize
+    size = RECORD_BYTES
     fields = zip(
         numbers,
         entries["pulse_id"].tolist(),
@@ -160,24 +165,59 @@ def unpack(block: bytes, base: int, entries: Entries, numbers: Sequence[int]) ->
         if block[start : start + size] != head or xxh3_64_intdigest(body) != checksum:
             yield None
             continue
-        if size + 4 * n_parts > n_bytes:
-            yield None
-            continue
-        sizes = struct.unpack_from(f"<{n_parts}I", block, start + size)
-        place = start + size + 4 * n_parts
-        place += -place % 8  # records begin at multiples of 8
-        if place + sum(sizes) > start + n_bytes:
-            yield None
-            continue
-        if n_parts == 1:
-            parts: tuple[memoryview, ...] = (view[place : place + sizes[0]],)
-        else:
-            cut = []
-            for part_bytes in sizes:
-                cut.append(view[place : place + part_bytes])
-                place += part_bytes
-            parts = tuple(cut)
-        yield Record(number, pulse_id, time_ns, epoch, parts)
+        parts = _parts(view, start, n_bytes, n_parts)
+        yield None if parts is None else Record(number, pulse_id, time_ns, epoch, parts)
+
+
+def unpack_one(block: bytes, entry: bytes, number: int) -> Record | None:
+    """Take the only record out of its bytes; None if it is damaged. The same as `unpack`, faster for one."""
+    view = memoryview(block)
+    _, n_bytes, pulse_id, time_ns, epoch, n_parts, _ = _ENTRY_FIELDS.unpack(entry)[1:]
+    checksum = entry[8:16]
+    if len(block) != n_bytes or block[: RECORD.itemsize] != entry[8:-8]:
+        return None
+    if xxh3_64_intdigest(view[8:]).to_bytes(8, "little") != checksum:
+        return None
+    parts = _parts(view, 0, n_bytes, n_parts)
+    return None if parts is None else Record(number, pulse_id, time_ns, epoch, parts)
+
+
+def place_of(entry: bytes, data_bytes: int) -> tuple[int, int, int] | None:
+    """Return pulse id, place and size of the record that an entry tells of; None if the entry is damaged.
+
+    Parameters
+    ----------
+    data_bytes:
+        Of the data file: the record lies in it.
+    """
+    if len(entry) != ENTRY.itemsize:
+        return None
+    *words, mixed = _ENTRY_WORDS.unpack(entry)
+    offset, _, n_bytes, pulse_id = _ENTRY_FIELDS.unpack(entry)[:4]
+    if sum(map(operator.mul, words, _ODD_INTEGERS)) + 1 & 0xFFFFFFFFFFFFFFFF != mixed or pulse_id < 0:
+        return None
+    if offset < HEADER_BYTES or not RECORD.itemsize <= n_bytes <= data_bytes - offset:
+        return None
+    return pulse_id, offset, n_bytes
+
+
+def _parts(view: memoryview, start: int, n_bytes: int, n_parts: int) -> tuple[memoryview, ...] | None:
+    """Return the parts of the record that begins at `start`; None if they do not fit into it."""
+    place = start + RECORD_BYTES + 4 * n_parts
+    end = start + n_bytes
+    if place > end:
+        return None
+    sizes = struct.unpack_from(f"<{n_parts}I", view, start + RECORD_BYTES)
+    place += -place % 8  # records begin at multiples of 8
+    if place + sum(sizes) > end:
+        return None
+    if n_parts == 1:
+        return (view[place : place + sizes[0]],)
+    cut = []
+    for part_bytes in sizes:
+        cut.append(view[place : place + part_bytes])
+        place += part_bytes
+    return tuple(cut)
 
 
 def words_of(entries: Entries) -> NDArray[np.uint64]:

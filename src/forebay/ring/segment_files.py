@@ -28,9 +28,11 @@ from forebay.ring.segment import (
     Summary,
     mix,
     pack_header,
+    place_of,
     unpack,
     unpack_begun,
     unpack_header,
+    unpack_one,
     words_of,
 )
 
@@ -202,9 +204,9 @@ class Segment:
     def find(self, pulse_id: int) -> int | None:
         """Return the position of the last valid record of `pulse_id`; None if there is none."""
         if self.is_sealed and self._sealed is not None and self._sealed.is_ascending:
-            position = bisect_left(_PulseIds(self._index), pulse_id, 0, self._sealed.n_records)
-            entry = self.entries(position, 1)
-            if len(entry) and entry["pulse_id"][0] == pulse_id and self.valid(entry).all():
+            position = self._search(pulse_id, self._sealed)
+            _, place = self._entry(position)
+            if place is not None and place[0] == pulse_id:
                 return position
         entries = self.load()
         if self._n_ordered != len(entries):
@@ -216,6 +218,29 @@ class Segment:
         pulse_ids, positions = self._order
         i = int(np.searchsorted(pulse_ids, pulse_id, "right")) - 1
         return int(positions[i]) if i >= 0 and pulse_ids[i] == pulse_id else None
+
+    def record(self, position: int) -> Record | None:
+        """Read one record; None if it is damaged."""
+        entry, place = self._entry(position)
+        if place is None:
+            return None
+        _, offset, n_bytes = place
+        return unpack_one(os.pread(self._data, n_bytes, offset), entry, self.number + position)
+
+    def _entry(self, position: int) -> tuple[bytes, tuple[int, int, int] | None]:
+        entry = os.pread(self._index, ENTRY.itemsize, position * ENTRY.itemsize)
+        return entry, place_of(entry, os.fstat(self._data).st_size)
+
+    def _search(self, pulse_id: int, summary: Summary) -> int:
+        """Return where a pulse id is, or would be: first where it is if none is missing, then by halves."""
+        pulse_ids, n, low = _PulseIds(self._index), summary.n_records, summary.low_pulse
+        guess = (pulse_id - low) * (n - 1) // max(1, summary.high_pulse - low)
+        if not 0 <= guess < n:
+            return bisect_left(pulse_ids, pulse_id, 0, n)
+        there = pulse_ids[guess]
+        if there == pulse_id:
+            return guess
+        return bisect_left(pulse_ids, pulse_id, *((guess, n) if there < pulse_id else (0, guess)))
 
     def valid(self, entries: Entries) -> NDArray[np.bool_]:
         """Return which entries are undamaged and point into the data."""
