@@ -4,6 +4,7 @@ import shutil
 from contextlib import closing
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
 import xxhash
@@ -11,7 +12,7 @@ import xxhash
 from forebay.config import parse
 from forebay.errors import ConfigError, RingError, ServiceError, StoreError
 from forebay.event import Event
-from forebay.job import Job
+from forebay.job import Change, Job
 from forebay.ring.shared import RingShape, SharedRing
 from forebay.run.jobs import parse_parameters
 from forebay.run.owner import is_gone, owner
@@ -177,6 +178,17 @@ def test_an_empty_part_loses_nothing_by_beginning_again(config, ring):
     done = record(one)
     assert not done.failed
     assert done.reason == "nothing came for 0.1 s"
+    assert names(config) == ["a.h5"]
+
+
+def test_a_journal_that_was_not_begun_is_in_nobodys_way(config, ring):
+    (config.record.directory / "a.h5.part.journal").touch()
+    one = task(config, pulses="140..149")
+    with pytest.raises(StoreError, match="journal"):  # may be somebody else's, who begins right now
+        record(one)
+    lives = tuple(Change(state="running", time_ns=0) for _ in range(2))
+    again = Task(config, msgspec.structs.replace(one.job, history=lives), config.record.directory)
+    assert record(again).files[0].n_got == 10
     assert names(config) == ["a.h5"]
 
 

@@ -13,16 +13,19 @@ from forebay.config import Config
 from forebay.errors import RingError, StoreError
 from forebay.pulse import PulseRange
 from forebay.run.jobs import Parameters, RecordParameters, RetrieveParameters, file_name, parse_parameters
+from forebay.service.bsread_record import BsreadRecorder
 from forebay.service.process import say
 from forebay.service.record import Recorder
 from forebay.service.remembered import stays_for_a_while
 from forebay.service.tables import detector_config
 from forebay.service.task import Outcome, Standing, Task
 from forebay.service.verdict import verdict
+from forebay.service.work_bsread import bsread_recorder, channels_of, is_of_bsread
 from forebay.service.work_pvs import is_of_pvs, record_pvs
 from forebay.service.work_streams import is_streamed, record_stream
 from forebay.store.catalog import File
-from forebay.store.left import ends_of, manifest_of, part_left, throw_away
+from forebay.store.channel_manifest import ChannelManifest
+from forebay.store.left import ends_of, is_unbegun, manifest_of, part_left, throw_away
 from forebay.store.manifest import Manifest, Request
 from forebay.store.paths import contained, journal_of, part_of
 from forebay.store.recover import recover
@@ -41,6 +44,8 @@ def record(task: Task) -> Outcome:
     """
     asked = as_recording(parse_parameters(task.job.kind, task.job.parameters))
     path = path_of(task, asked)
+    if is_unbegun(path) and sum(change.state == "running" for change in task.job.history) > 1:
+        throw_away(path)
     if is_of_pvs(task.config, asked.sources[0]):
         return record_pvs(task, asked, path)
     if is_streamed(task.config, asked.sources[0]):
@@ -49,13 +54,7 @@ def record(task: Task) -> Outcome:
         return done
     if task.stop.is_set():
         return Outcome({}, "It was ended before anything was recorded.", failed=True)
-    recorder = Recorder(
-        below(task.config, task.directory),
-        asked.sources[0],
-        str(path.relative_to(task.directory.resolve())),
-        request_of(task, asked),
-        idle_s=asked.idle_s,
-    )
+    recorder = _recorder(task, asked, path)
     task.follow(lambda: standing(recorder))
     try:
         manifest = recorder.run(task.stop)
@@ -65,6 +64,17 @@ def record(task: Task) -> Outcome:
         return outcome(task, path, manifest_of(path), str(error), failed=True)
     reason, failed = verdict(task, manifest)
     return outcome(task, path, manifest, reason, failed=failed)
+
+
+def _recorder(
+    task: Task, asked: RecordParameters | RetrieveParameters, path: Path
+) -> Recorder | BsreadRecorder:
+    """Return the recording of a job; raises as `Recorder` or `BsreadRecorder`."""
+    request = request_of(task, asked)
+    if is_of_bsread(task.config, asked.sources[0]):
+        return bsread_recorder(task.config, asked, path, request)
+    file = str(path.relative_to(task.directory.resolve()))
+    return Recorder(below(task.config, task.directory), asked.sources[0], file, request, idle_s=asked.idle_s)
 
 
 def as_recording(parameters: Parameters) -> RecordParameters | RetrieveParameters:
@@ -87,7 +97,11 @@ def path_of(task: Task, asked: RecordParameters | RetrieveParameters) -> Path:
 
 def request_of(task: Task, asked: RecordParameters | RetrieveParameters) -> Request:
     """Return what the file will say that it was asked for."""
-    step = detector_config(task.config, asked.sources[0]).build.pulse_step
+    source = asked.sources[0]
+    if is_of_bsread(task.config, source):
+        step = task.config.bsread[source].pulse_step
+    else:
+        step = detector_config(task.config, source).build.pulse_step
     pulses = asked.pulses
     if pulses is not None and "/" not in pulses:
         given = PulseRange.parse(pulses)
@@ -97,7 +111,7 @@ def request_of(task: Task, asked: RecordParameters | RetrieveParameters) -> Requ
     return Request(pulses, asked.images, asked.seconds, step, task.job.id)
 
 
-def standing(recorder: Recorder) -> Standing:
+def standing(recorder: Recorder | BsreadRecorder) -> Standing:
     """Return how far a recording is."""
     progress = recorder.progress
     return Standing(progress.n_written, progress.n_asked, asdict(progress))
@@ -107,7 +121,7 @@ def take_over(task: Task, asked: RecordParameters | RetrieveParameters, path: Pa
     """Return what a dead worker made of this very job; None if the job is to be done, from its beginning.
 
     A file that is in its place is the result. A part is thrown away if nothing is lost by beginning again:
-    it has no image, or all pulses asked for are still remembered. Otherwise it is recovered, and the job
+    it has nothing in it, or all pulses asked for are still remembered. Otherwise it is recovered, and the job
     has failed unless all that was asked for had been written.
     """
     if path.exists():
@@ -121,7 +135,7 @@ def take_over(task: Task, asked: RecordParameters | RetrieveParameters, path: Pa
     left = part_left(path)
     if left is None or left[0] != task.job.id:
         return None
-    if not task.stop.is_set() and (left[1] == 0 or _is_remembered(task.config, asked)):
+    if not task.stop.is_set() and (not left[1] or _is_remembered(task.config, asked)):
         say("begins again", job=task.job.id, part=part_of(path))
         throw_away(path)
         return None
@@ -159,6 +173,8 @@ def outcome(task: Task, path: Path, manifest: Manifest, reason: str, *, failed: 
         "sources": sources,
         "counters": msgspec.to_builtins(manifest.counters.difference),
     }
+    if isinstance(manifest, ChannelManifest):
+        result |= channels_of(manifest)
     n_got = sum(source.got for source in manifest.sources.values())
     task.follow(lambda: Standing(n_got, task.job.n_asked))
     job = task.job

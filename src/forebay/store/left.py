@@ -6,9 +6,12 @@ import fcntl
 from pathlib import Path
 
 import h5py
+import numpy as np
 
 from forebay.errors import StoreError
-from forebay.store import channel_manifest, larpix_manifest, readout_layout
+from forebay.store import channel_journal, channel_manifest, larpix_manifest, readout_layout
+from forebay.store.channel_journal import is_channel_journal
+from forebay.store.channel_manifest import ChannelManifest
 from forebay.store.channel_tree import MANIFEST
 from forebay.store.journal import HeadlessError, read_journal
 from forebay.store.larpix_journal import JournalReader, is_larpix_journal
@@ -19,14 +22,16 @@ from forebay.store.readout_journal import ReadoutJournalReader
 from forebay.store.readout_layout import ReadoutManifest
 
 
+class NoManifestError(StoreError):
+    """A file has no manifest of the kind that was looked for."""
+
+
 def manifest_of(path: Path) -> Manifest:
-    """Return what a file of images says of itself; `StoreError` if it cannot be read or says nothing."""
-    return from_json(_text_of(path, "entry/manifest/data"))
-
-
-def job_of_channels(path: Path) -> str:
-    """Return the job for which a file of channels was written; `StoreError` as `manifest_of`."""
-    return channel_manifest.from_json(_text_of(path, MANIFEST)).requested.job
+    """Return what a file of images or channels says of itself; `StoreError` if it cannot, or says nothing."""
+    try:
+        return channel_manifest.from_json(_text_of(path, MANIFEST))
+    except NoManifestError:
+        return from_json(_text_of(path, "entry/manifest/data"))
 
 
 def manifest_of_stream(path: Path) -> ReadoutManifest | LarpixManifest:
@@ -59,30 +64,46 @@ def _text_of(path: Path, where: str) -> bytes | str:
     except (OSError, RuntimeError) as error:
         raise explain(error, f"Cannot read {path}") from error
     if not isinstance(text, bytes | str):
-        raise StoreError(f"The file {path} has no manifest.")
+        raise NoManifestError(f"The file {path} has no manifest.")
     return text
 
 
 def ends_of(path: Path) -> tuple[int, int] | None:
-    """Return the first and the last pulse id in a file of images; None if it has none."""
+    """Return the first and the last pulse id in a file of images or channels; None if it has none."""
+    manifest = manifest_of(path)
+    groups = ["entry/data"]
+    if isinstance(manifest, ChannelManifest):
+        groups = [group for channel in manifest.channels.values() for group in channel.groups]
     try:
         with h5py.File(path, "r") as file:
-            pulse_ids = file["entry/data/pulse_id"]
-            return (int(pulse_ids[0]), int(pulse_ids[-1])) if len(pulse_ids) else None
+            columns = [file[f"{group}/pulse_id"] for group in groups]
+            ends = [int(np.ravel(ids[i])[0]) for ids in columns if len(ids) for i in (0, -1)]
     except (OSError, RuntimeError, KeyError) as error:
         raise explain(error, f"Cannot read {path}") from error
+    return (min(ends), max(ends)) if ends else None
 
 
-def part_left(final: Path) -> tuple[str, int] | None:
-    """Return the job for which the part of `final` was written, and its number of images; None without one.
+def part_left(final: Path) -> tuple[str, bool] | None:
+    """Return the job for which a part of images or channels was written, and whether any are in it.
 
-    A journal without its first record is nobody's: nothing was written behind it.
+    None without a part. A journal without its first record is nobody's: nothing was written behind it.
     """
+    journal = journal_of(part_of(final))
     try:
-        found = read_journal(journal_of(part_of(final)))
+        if is_channel_journal(journal):
+            channels = channel_journal.JournalReader(journal)
+            return channels.recording.requested.job, next(iter(channels), None) is not None
+        images = read_journal(journal)
     except (FileNotFoundError, HeadlessError):
         return None
-    return found.recording.requested.job, len(found.records)
+    return images.recording.requested.job, len(images.records) > 0
+
+
+def is_unbegun(final: Path) -> bool:
+    """Whether a recorder of `final` made an empty journal and nothing else: it begins just now, or died."""
+    part = part_of(final)
+    journal = journal_of(part)
+    return not part.exists() and journal.exists() and not journal.stat().st_size
 
 
 def throw_away(final: Path) -> None:
