@@ -44,7 +44,7 @@ def test_the_configuration_of_the_readme_is_read_as_it_stands():
     modes = [(one.port, one.mode) for one in config.ReadoutAssembler.ReadoutPublishers.values()]
     assert modes == [(5551, "local"), (9999, "outbound"), (9999, "remote")]
     assert config.ReadoutAssemblerDaemon.set_taskset
-    assert config.ReadoutAssemblerDaemon.core_id == (0,)
+    assert config.ReadoutAssemblerDaemon.cores == (0,)
     assert str(config.ReadoutFileWriterDaemon.stderr) == "/tmp/ssdaq_writer.log"
     assert (config.SSFileWriter.file_enumerator, str(config.SSFileWriter.folder)) == ("date", "/tmp")
 
@@ -69,7 +69,7 @@ def test_publishers_of_the_file_take_the_place_of_the_default_one():
 @pytest.mark.parametrize(("text", "cores"), [("3", (3,)), ("'0,4'", (0, 4)), ("1-3", (1, 2, 3))])
 def test_cores_as_taskset_takes_them(text, cores):
     assert (
-        parse_config(f"ReadoutAssemblerDaemon: {{core_id: {text}}}", "a").ReadoutAssemblerDaemon.core_id
+        parse_config(f"ReadoutAssemblerDaemon: {{core_id: {text}}}", "a").ReadoutAssemblerDaemon.cores
         == cores
     )
 

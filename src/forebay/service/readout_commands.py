@@ -79,8 +79,14 @@ def _pid_file(asked: Namespace) -> PidFile:
 
 def _configured(asked: Namespace) -> SsdaqConfig:
     from forebay.front.ssdaq.configuration import read_config
+    from forebay.front.ssdaq.successor import read_successor
 
-    config = read_config(asked.config or asked.config_too)
+    if asked.what == "daq":
+        config = read_successor(asked.config_too, asked.names)
+    elif asked.config_too is not None:  # the form of SSDAQ 0.9
+        config = read_successor(asked.config_too)
+    else:
+        config = read_config(asked.config)
     writer = config.SSFileWriter
     changes: dict[str, Any] = {"folder": writer.folder.absolute()}
     if getattr(asked, "filename_prefix", None):
@@ -107,7 +113,7 @@ def _start(asked: Namespace) -> None:
 
 def _plain(config: SsdaqConfig) -> dict[str, Any]:
     """Return a configuration that a reader takes for the same, cores as text."""
-    plain: dict[str, Any] = config.model_dump(mode="json")
+    plain: dict[str, Any] = config.model_dump(mode="json", by_alias=True)
     for name in ("ReadoutAssemblerDaemon", "ReadoutFileWriterDaemon"):
         plain[name]["core_id"] = ",".join(map(str, plain[name]["core_id"]))
     return plain

@@ -48,7 +48,7 @@ def run(kind: str, config: SsdaqConfig, instance: str, ready: Ready) -> None:
     life = config.ReadoutAssemblerDaemon if kind == "roa" else config.ReadoutFileWriterDaemon
     log_to_stderr(instance_name(kind, instance), logging.getLevelName(life.log_level))
     if life.set_taskset:
-        bind_to_cores(life.core_id)
+        bind_to_cores(life.cores)
     try:
         if kind == "roa":
             _assemble(config, life, instance, ready)

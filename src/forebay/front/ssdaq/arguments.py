@@ -38,8 +38,11 @@ def control_arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
             ("daq", "a readout assembler, as a daemon"),
         ):
             one = kinds.add_parser(what, help=f"Start {text}")
-            one.add_argument("config", nargs="?", type=Path, metavar="CONFIG", help="YAML file")
-            one.add_argument("-c", dest="config_too", type=Path, metavar="CONF", help="The same")
+            if what == "daq":
+                one.add_argument("names", nargs="*", metavar="NAME-PREFIX", help="Components of the file")
+            else:
+                one.add_argument("config", nargs="?", type=Path, metavar="CONFIG", help="YAML file")
+            one.add_argument("-c", dest="config_too", type=Path, metavar="CONF", help="YAML file")
             one.add_argument(
                 "-d",
                 "--daemon",

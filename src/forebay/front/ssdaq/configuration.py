@@ -37,7 +37,7 @@ class Daemon(Model):
 
     Attributes
     ----------
-    set_taskset, core_id:
+    set_taskset, cores:
         Whether the process is bound to cores, and to which.
     control:
         Endpoint of the control channel; empty for one in the runtime directory of this user.
@@ -46,7 +46,7 @@ class Daemon(Model):
     stdout: Path = Path("/dev/null")
     stderr: Path = Path("/dev/null")
     set_taskset: bool = False
-    core_id: Annotated[tuple[int, ...], BeforeValidator(_cores)] = (0,)
+    cores: Annotated[tuple[int, ...], BeforeValidator(_cores)] = Field((0,), alias="core_id")
     log_level: Level = "INFO"
     control: str = ""
 
@@ -155,10 +155,14 @@ def read_config(path: Path | None) -> SsdaqConfig:
 
 def parse_config(text: str, origin: str) -> SsdaqConfig:
     """Read a configuration that was read from `origin`; `ConfigError` as in `read_config`."""
-    document = Document(text, origin)
-    value = document.value
+    return checked(Document(text, origin), origin)
+
+
+def checked(document: Document, origin: str, value: Any = None) -> SsdaqConfig:
+    """Return the configuration that `value` is, as a rule what the document says, over the defaults."""
+    value = document.value if value is None else value
     if isinstance(value, Mapping):
-        value = merged(SsdaqConfig().model_dump(mode="json"), value)
+        value = merged(SsdaqConfig().model_dump(mode="json", by_alias=True), value)
     try:
         return SsdaqConfig.model_validate(value)
     except ValidationError as error:
@@ -186,6 +190,7 @@ def merged(defaults: dict[str, Any], given: Mapping[str, Any]) -> dict[str, Any]
 def _say(place: tuple[str | int, ...], problem: dict[str, Any]) -> str:
     where = ".".join(map(str, place)) or "the file"
     if problem["type"] == "extra_forbidden":
-        near = get_close_matches(str(place[-1]), keys_at(SsdaqConfig, place[:-1]), n=1)
+        keys = ["core_id" if key == "cores" else key for key in keys_at(SsdaqConfig, place[:-1])]
+        near = get_close_matches(str(place[-1]), keys, n=1)
         return f"{where} is not a known key" + (f" (is {near[0]} meant?)" if near else "")
     return f"{where}: {problem['msg'].removeprefix('Value error, ')} (found {problem['input']!r})"

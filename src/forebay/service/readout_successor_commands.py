@@ -1,0 +1,143 @@
+"""The dumpers and writers of SSDAQ 0.9: ``chec-slowsig-dumper``, ``chec-trigger-writer`` and their like."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any, NoReturn
+
+from forebay.errors import ForebayError, WireError
+from forebay.front.ssdaq.arguments import LEVELS, LOCAL_IP
+from forebay.front.ssdaq.subscribers import unpack_log, unpack_mon, unpack_timestamp
+from forebay.service.process import stop_on_signal
+from forebay.service.readout_classes import SSFileWriter
+from forebay.service.readout_successor import (
+    LogWriter,
+    SofWriter,
+    SSFileWriterB,
+    TimestampWriter,
+    TriggerWriter,
+)
+from forebay.stream.messages import MessageListener
+from forebay.wire import ssreadout, trigger
+
+_POLL_S = 0.1
+
+PORTS: Mapping[str, int] = {"log": 9001, "trigger": 9002, "timestamp": 9003, "slowsig": 9004, "mon": 9005}
+"""Where each stream is published."""
+
+
+def _slowsig(message: bytes) -> dict[str, Any]:
+    (one,) = ssreadout.decode([message])
+    modules = [i for i, there in enumerate(ssreadout.present(one[None])[0].tolist()) if there]
+    return {"iro": int(one["number"]), "time": int(one["time_ns"]), "modules": modules}
+
+
+def _trigger(message: bytes) -> dict[str, Any]:
+    one = trigger.decode(message)
+    return {
+        "type": one.type,
+        "TACK": one.time_ns,
+        "count": one.count,
+        "pps": one.pps,
+        "clock": one.clock,
+        "busy": one.is_busy,
+        "fired": one.union.nonzero()[0].tolist(),
+    }
+
+
+_SHOWN: Mapping[str, Callable[[bytes], Mapping[str, Any]]] = {
+    "slowsig": _slowsig,
+    "trigger": _trigger,
+    "timestamp": unpack_timestamp,
+    "log": unpack_log,
+    "mon": unpack_mon,
+}
+_WRITERS: Mapping[str, Callable[..., SSFileWriter | SofWriter]] = {
+    "slowsig": SSFileWriterB,
+    "trigger": TriggerWriter,
+    "timestamp": TimestampWriter,
+    "log": LogWriter,
+}
+
+
+def _parser(name: str, text: str, port: int) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(name, description=text)
+    parser.add_argument("-l", "--listen-port", type=int, default=port, help="Port of the publisher")
+    parser.add_argument("-i", "--listen-ip", default=LOCAL_IP, help="Its address; 0.0.0.0 binds")
+    parser.add_argument(
+        "-V", "--verbose", nargs="?", const="DEBUG", default="INFO", type=str.upper, choices=LEVELS
+    )
+    parser.add_argument("-v", "--version", action="version", version=_version())
+    return parser
+
+
+def _version() -> str:
+    from forebay import __version__
+
+    return f"forebay {__version__}"
+
+
+def dump(stream: str) -> NoReturn:
+    """Print every message of a stream as a line of JSON until Ctrl-C."""
+    parser = _parser(f"chec-{stream}-dumper", f"Print the {stream} stream.", PORTS[stream])
+    parser.add_argument("-n", type=int, dest="count", help="End after so many messages")
+    asked = parser.parse_args()
+    try:
+        listener = MessageListener(asked.listen_ip, asked.listen_port)
+        with stop_on_signal() as stop:
+            n = 0
+            while not stop.is_set() and (asked.count is None or n < asked.count):
+                for line in _lines(listener.read(_POLL_S), _SHOWN[stream]):
+                    print(line, flush=True)
+                    n += 1
+        listener.close()
+    except ForebayError as error:
+        print(f"chec-{stream}-dumper: {error}", file=sys.stderr)
+        raise SystemExit(1) from None
+    raise SystemExit(0)
+
+
+def _lines(messages: Iterable[bytes], shown: Callable[[bytes], Mapping[str, Any]]) -> Iterable[str]:
+    for message in messages:
+        try:
+            yield json.dumps(shown(message))
+        except WireError as error:
+            yield json.dumps({"malformed": str(error)})
+
+
+def write(stream: str) -> NoReturn:
+    """Write a stream to files until Ctrl-C."""
+    parser = _parser(f"chec-{stream}-writer", f"Write the {stream} stream to files.", PORTS[stream])
+    parser.add_argument("prefix", metavar="PREFIX", help="What file names begin with")
+    asked = parser.parse_args()
+    prefix = Path(asked.prefix)
+    try:
+        writer = _WRITERS[stream](prefix.name, asked.listen_ip, asked.listen_port, prefix.parent, "date")
+        with stop_on_signal() as stop:
+            writer.start()
+            while not stop.wait(_POLL_S) and writer.is_alive():
+                pass
+            writer.close()
+    except ForebayError as error:
+        print(f"chec-{stream}-writer: {error}", file=sys.stderr)
+        raise SystemExit(1) from None
+    for path in writer.paths:
+        print(path)
+    print(", ".join(f"{name} {n}" for name, n in writer.counters.items()))
+    raise SystemExit(0)
+
+
+slowsig_dumper = partial(dump, "slowsig")
+trigger_dumper = partial(dump, "trigger")
+timestamp_dumper = partial(dump, "timestamp")
+log_dumper = partial(dump, "log")
+mon_dumper = partial(dump, "mon")
+slowsig_writer = partial(write, "slowsig")
+trigger_writer = partial(write, "trigger")
+timestamp_writer = partial(write, "timestamp")
+log_writer = partial(write, "log")
