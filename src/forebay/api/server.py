@@ -11,33 +11,19 @@ import uvicorn
 
 from forebay.config import ApiConfig
 from forebay.errors import ServiceError
+from forebay.stream.listen import listen
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp
 
 _START_S = 10.0
 _CLOSE_S = 5.0
-_STUCK_MS = 30_000
 _MORE_CONNECTIONS = 300
 
 
 def open_port(address: str, port: int) -> socket.socket:
-    """Return a listening socket; `ServiceError` if it cannot be had.
-
-    A connection whose other end takes nothing for half a minute is given up by the kernel.
-    """
-    family = socket.AF_INET6 if ":" in address else socket.AF_INET
-    try:
-        sock = socket.create_server((address, port), family=family, backlog=256)
-    except OSError as error:
-        raise ServiceError(
-            f"Port {port} of {address} cannot be used for REST: {error.strerror}.",
-            "Stop who uses it, or set api.address and api.port to others.",
-        ) from error
-    # Those that are accepted have both too. asyncio sets NODELAY only where the protocol was named.
-    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, _STUCK_MS)
-    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    return sock
+    """Return a listening socket, see `forebay.stream.listen`; `ServiceError` if it cannot be had."""
+    return listen(address, port, "Stop who uses it, or set api.address and api.port to others.")
 
 
 class Server:

@@ -10,19 +10,14 @@ import uvicorn
 from fastapi import FastAPI
 
 from forebay.errors import ServiceError
+from forebay.stream.listen import listen
 
 _CLOSE_S = 5.0
 
 
 def open_rest_port(port: int) -> socket.socket:
     """Return the listening socket of a port of loopback; `ServiceError` if it cannot be had."""
-    try:
-        return socket.create_server(("127.0.0.1", port), backlog=64)
-    except OSError as error:
-        raise ServiceError(
-            f"Port {port} of 127.0.0.1 cannot be used for REST: {error.strerror}.",
-            "Stop who uses it, or give another port.",
-        ) from error
+    return listen("127.0.0.1", port, "Stop who uses it, or give another port.")
 
 
 class RestServer:
