@@ -120,7 +120,14 @@ class Intake:
         now = time.monotonic()
         end = now + PLAN_TIMEOUT_S
         here = self._config
-        names = {*here.detectors, *here.epics, *here.cameras, *here.boards, *here.routines}
+        names = {
+            *here.detectors,
+            *here.epics,
+            *here.bsread,
+            *here.cameras,
+            *here.boards,
+            *here.routines,
+        }
         is_expected = about.partition(".")[2] in names
         nobody = now + (EXPECTED_S if is_expected else UNEXPECTED_S)
         while True:
@@ -175,7 +182,7 @@ class Intake:
                 job = self._catalog.job(id_)
             except UnknownError:
                 continue
-            if (job.kind, job.parameters) != (kind, parameters.model_dump(mode="json")):
+            if job.kind != kind or parse_parameters(kind, job.parameters) != parameters:
                 raise StateError(
                     f"The id {id_} belongs to another request: {job.kind} of {job.created_ns}.",
                     "Draw a new id for each request; give the old one only to ask for the same again.",

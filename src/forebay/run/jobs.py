@@ -40,10 +40,14 @@ def _file(name: object) -> object:
 
 Pulses = Annotated[str, BeforeValidator(_pulses)]
 File = Annotated[str, BeforeValidator(_file)]
+Channel = Annotated[str, Field(min_length=1, max_length=1024)]
 
 _FILE_HELP = (
     "File below the proposal's folder; may have {run}, {acquisition} and {source}. Chosen if not given."
 )
+
+
+_CHANNELS_HELP = "Of bsread streams: these channels only; all if none is named."
 
 
 class RecordParameters(Model):
@@ -56,6 +60,7 @@ class RecordParameters(Model):
     pulses: Pulses | None = Field(None, description="A..B or A..B/STEP, both ends included.")
     images: int | None = Field(None, ge=1, description="Number of images from now on.")
     seconds: float | None = Field(None, gt=0, le=30 * 86_400, description="Duration from now on, in seconds.")
+    channels: list[Channel] = Field(default_factory=list, max_length=100_000, description=_CHANNELS_HELP)
     idle_s: float = Field(10.0, gt=0, description="End when nothing has come for so many seconds.")
 
     @model_validator(mode="after")
@@ -80,6 +85,7 @@ class RetrieveParameters(Model):
     )
     file: File | None = Field(None, description=_FILE_HELP)
     pulses: Pulses = Field(description="A..B or A..B/STEP, both ends included.")
+    channels: list[Channel] = Field(default_factory=list, max_length=100_000, description=_CHANNELS_HELP)
     idle_s: float = Field(10.0, gt=0, description="End when nothing has come for so many seconds.")
 
     @model_validator(mode="after")

@@ -12,6 +12,7 @@ from forebay.pulse import PulseRange
 from forebay.ring.disk_reader import RecordReader
 from forebay.ring.shared import SharedRing
 from forebay.service.tables import detector_config
+from forebay.service.work_bsread import bsread_on_disk
 
 _Ring = TypeVar("_Ring")
 
@@ -44,6 +45,9 @@ def stays_for_a_while(config: Config, name: str, pulses: PulseRange) -> bool:
 
     In the ring that is the newer half. Raises as `remembered`.
     """
+    if name in config.bsread:
+        held = bsread_on_disk(config, name)
+        return held is not None and pulses.first >= held.first
     on_disk = _on_disk(config, name)
     ring = unless_on_disk(lambda: _in_ring(config, name), on_disk, pulses)
     if on_disk is not None and pulses.first >= on_disk.first:

@@ -96,6 +96,7 @@ def compose_file(config: Config, config_path: Path, image: str) -> str:
         state,
         config.runtime_dir.absolute(),
         *(one.directory.absolute() for one in config.epics.values()),
+        *(one.disk.directory.absolute() for one in config.bsread.values() if one.disk is not None),
     ]
     service: dict[str, Any] = {
         "image": image,

@@ -23,6 +23,7 @@ from forebay.run.owner import host_name
 from forebay.run.values import Plan
 from forebay.service.remembered import remembered
 from forebay.service.tables import detector_config, packet_layout
+from forebay.service.work_bsread import is_of_bsread, plan_bsread
 from forebay.service.work_pvs import is_of_pvs, plan_pvs
 from forebay.service.work_streams import is_streamed, plan_stream
 from forebay.store.paths import check_free, contained
@@ -72,8 +73,16 @@ def _plan_file(config: Config, asked: RecordParameters | RetrieveParameters, dir
     if existing == path.parent and "{" not in (asked.file or DEFAULT_FILE).replace("{source}", ""):
         check_free(path)
     pattern = str(directory.resolve() / (asked.file or DEFAULT_FILE).replace("{source}", source))
+    if asked.channels and not is_of_bsread(config, source):
+        raise ConfigError(
+            f"Channels of {source} are asked for; only bsread streams have some.",
+            "Ask for the streams in a request of their own, or leave channels out.",
+        )
     if is_of_pvs(config, source):
         return plan_pvs(config, asked, pattern, existing)
+    if is_of_bsread(config, source):
+        _check_room(existing, shutil.disk_usage(existing).free, 0, config.record.min_free_bytes)
+        return plan_bsread(config, asked, pattern, existing)
     if is_streamed(config, source):
         planned = plan_stream(config, asked, pattern, existing)
         _check_room(existing, planned.free_bytes, planned.most_bytes or 0, config.record.min_free_bytes)

@@ -18,7 +18,7 @@ from forebay.service.epics import epics_config
 from forebay.service.epics_file import write_pvs
 from forebay.service.task import Outcome, Standing, Task
 from forebay.store.catalog import File
-from forebay.store.left import job_of_channels
+from forebay.store.left import manifest_of
 from forebay.store.paths import part_of
 
 MOST_WAIT_S = 7 * 86_400.0
@@ -38,7 +38,7 @@ def record_pvs(task: Task, asked: RecordParameters | RetrieveParameters, path: P
     ForebayError
         If the buffer does not hold the range, or the file cannot be written.
     """
-    if not (path.exists() and job_of_channels(path) == task.job.id):
+    if not (path.exists() and manifest_of(path).requested.job == task.job.id):
         _check_held(task.config, asked)
         n_tries = sum(change.state == "running" for change in task.job.history)
         if n_tries > 1 and (asked.file is None or "{acquisition" in asked.file):

@@ -161,7 +161,7 @@ class Worker:
 
 def abouts(config: Config, role: str) -> Sequence[str]:
     """Return what the workers of a role take on this host: ``record.SOURCE``, ``routine.NAME``, ``check``."""
-    sources = [*config.detectors, *config.epics, *config.cameras, *config.boards]
+    sources = [*config.detectors, *config.epics, *config.bsread, *config.cameras, *config.boards]
     names: dict[str, Iterable[str]] = {
         "record": sources,
         "retrieve": sources,
