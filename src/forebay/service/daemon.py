@@ -84,6 +84,8 @@ class PidFile:
             If nothing runs under this name, or does not end within `timeout` seconds.
         """
         pid_text, start = self._words()
+        if pid_text == _ENDED and start:
+            raise ServiceError(f"{self.name} is not running: it ended because {start}", "Start it again.")
         if not pid_text.isdecimal() or _started(pid := int(pid_text)) != start:
             raise ServiceError(f"{self.name} is not running.", "Start it first.")
         try:
@@ -169,6 +171,7 @@ def start_daemon(
             pass_fds=(lock, tell),
             start_new_session=True,
             cwd="/",
+            env=os.environ | {"FOREBAY_RUNTIME_DIR": str(pid_file.directory.absolute())},
         )
     finally:
         for fd in (lock, tell, *logs):

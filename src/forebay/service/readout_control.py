@@ -41,7 +41,7 @@ class ControlThread:
 
     def __enter__(self) -> Self:
         if self._endpoint:
-            is_ours = self._endpoint.startswith(f"ipc://{default_runtime_dir()}/")
+            is_ours = self._endpoint.startswith(f"ipc://{default_runtime_dir().absolute()}/")
             self._replier = Replier(self._endpoint, public=not is_ours)
             self._thread.start()
         return self
