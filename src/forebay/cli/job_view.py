@@ -127,6 +127,8 @@ def is_good(job: Job) -> bool:
         return False
     if any(source["missing"]["n"] for source in job.result.get("sources", {}).values()):
         return False
+    if job.result.get("lost") or job.result.get("restarts"):
+        return False
     return job.n_done >= (job.parameters.get("images") or 0)
 
 
@@ -140,6 +142,8 @@ def _end_rows(job: Job) -> Iterator[tuple[str, str]]:
         yield "got", f"{account['got']} images of {account['expected']} pulses"
         yield "missing", some(missing["n"], missing["ranges"])
         yield "incomplete", some(account["n_incomplete"], incomplete)
+    if "unit" in job.result:
+        yield from _stream_rows(job.result)
     if "returned" in job.result:
         yield "returned", json_text.dumps(job.result["returned"])
     yield "ended", job.reason or "not yet"
@@ -149,6 +153,14 @@ def _end_rows(job: Job) -> Iterator[tuple[str, str]]:
     if job.run is not None:
         yield "run", f"{job.run}, acquisition {job.acquisition} of proposal {job.proposal}"
     yield "job", f"{job.id}: {job.state}"
+
+
+def _stream_rows(result: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    """Yield what came of a camera or of boards: no pulse of these is expected before it comes."""
+    yield "got", f"{result['got']} {result['unit']}"
+    for name in ("incomplete", "not_written", "lost", "restarts"):
+        if result[name]:
+            yield name.replace("_", " "), str(result[name])
 
 
 def _asked(job: Job) -> str:

@@ -119,12 +119,17 @@ def _content(manifest: ReadoutManifest | LarpixManifest) -> tuple[str, int]:
 def _outcome(
     task: Task, path: Path, manifest: ReadoutManifest | LarpixManifest, reason: str, *, failed: bool
 ) -> Outcome:
-    """Return what came of it: file, size, what was received, written and lost, in the unit of the source."""
+    """Return what came of it: file, size, what was received, written and lost, in the unit of the source.
+
+    ``lost`` are readouts, or blocks, that the service sent and that did not come here; ``restarts`` of the
+    service leave a gap of unknown length.
+    """
     job, source = task.job, str(task.job.parameters["sources"][0])
     unit, n_got = _content(manifest)
     counted = manifest.counters.difference
     prefix = "words_" if unit == "words" else ""
-    lost = counted.receiver.get("stream", {}).get("lost", 0)
+    stream = counted.receiver.get("stream", {})
+    lost = stream.get("lost", 0)
     result: dict[str, Any] = {
         "file": str(path),
         "bytes": path.stat().st_size,
@@ -135,6 +140,7 @@ def _outcome(
         "not_written": counted.recorder.get(f"{prefix}not_written", 0),
         "incomplete": sum(one.n_incomplete for one in manifest.sources.values()),
         "lost": lost,
+        "restarts": max(0, stream.get("senders", 0) - 1),
         "counters": msgspec.to_builtins(counted),
     }
     n_missing = result["not_written"] + (0 if prefix else lost)  # of boards nobody knows the lost words
