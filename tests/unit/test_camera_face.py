@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from forebay.cli.camera_face import face_colours, face_text, save_face
+from forebay.cli.camera_face import ModuleRates, face_colours, face_text, save_face
 from forebay.errors import ConfigError
 from forebay.wire import camera_map, ssreadout
 
@@ -48,3 +48,19 @@ def test_a_picture_of_any_readout(tmp_path):
     assert text.plain.count("▀") == 48 * 24
     save_face(readout, tmp_path / "a.png")
     assert (tmp_path / "a.png").stat().st_size > 100
+
+
+def test_rates_of_modules_are_those_of_the_last_seconds():
+    readouts = ssreadout.new(2000)
+    readouts["time_ns"] = 10**18 + np.arange(2000, dtype=np.uint64) * 10_000_000  # 100 Hz, 20 s
+    readouts["data"] = 1.0
+    readouts["data"][1000:, 3] = np.nan
+    readouts["data"][::2, 9] = np.nan
+    rates = ModuleRates()
+    assert rates.lines()[-1] == "modules that lose: none"
+    for first in range(0, 2000, 300):
+        rates.add(readouts[first : first + 300])
+    assert rates.hz[[0, 3, 9]] == pytest.approx([100, 0, 50], abs=0.2)
+    lines = rates.lines()
+    assert [len(line.split()) for line in lines[1:7]] == [4, 6, 6, 6, 6, 4]
+    assert lines[-1] == "modules that lose: 3 (100.0 %), 9 (49.9 %)"

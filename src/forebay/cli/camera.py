@@ -156,11 +156,11 @@ def view(
     from rich.console import Console
     from rich.live import Live
 
-    from forebay.cli.camera_face import face_text, save_face
+    from forebay.cli.camera_face import ModuleRates, face_text, save_face
     from forebay.service.process import stop_on_signal
     from forebay.stream.readouts import ReadoutListener
 
-    listener = ReadoutListener(ip, port)
+    listener, rates = ReadoutListener(ip, port), ModuleRates()
     try:
         with stop_on_signal() as stop, Live(console=Console(), refresh_per_second=10) as live:
             n = 0
@@ -172,8 +172,9 @@ def view(
                     save_face(readouts[-1], png)
                     break
                 n += len(readouts)
+                rates.add(readouts)
                 said = ", ".join(f"{name} {value}" for name, value in listener.counters.items())
-                live.update(face_text(readouts[-1], [said]))
+                live.update(face_text(readouts[-1], [said, *rates.lines()]))
     finally:
         listener.close()
 

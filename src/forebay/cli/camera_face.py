@@ -11,12 +11,58 @@ from numpy.typing import NDArray
 
 from forebay.cli.picture import colours
 from forebay.errors import ConfigError
-from forebay.wire.camera_map import face
+from forebay.wire.camera_map import MODULES_OF_ROW, face
 from forebay.wire.ssreadout import present
+from forebay.wire.target import N_MODULES
 
 _EMPTY = 0, 0, 0  # beside the camera
 _MISSING = 90, 30, 30  # a module that did not come
 _PNG_PIXEL = 10  # points of a pixel, both ways
+
+
+class ModuleRates:
+    """How often each module was in the readouts of the last seconds, by their time tags.
+
+    Parameters
+    ----------
+    over_ns:
+        How far back; older readouts are forgotten.
+    """
+
+    def __init__(self, over_ns: int = 5 * 10**9) -> None:
+        self._over_ns = over_ns
+        self._times: NDArray[np.int64] = np.empty(0, np.int64)
+        self._there: NDArray[np.bool_] = np.empty((0, N_MODULES), bool)
+
+    def add(self, readouts: NDArray[np.void]) -> None:
+        """Take readouts, (readout,) of `forebay.wire.ssreadout.READOUT`, oldest first."""
+        if not len(readouts):
+            return
+        times = np.concatenate([self._times, readouts["time_ns"].astype(np.int64)])
+        there = np.concatenate([self._there, present(readouts)])
+        recent = np.abs(times - times[-1]) <= self._over_ns  # also where the clock was set back
+        self._times, self._there = times[recent], there[recent]
+
+    @property
+    def hz(self) -> NDArray[np.float64]:
+        """Return the rate of each module, (module,); 0 before there are two readouts."""
+        if len(self._times) < 2 or self._times[-1] <= self._times[0]:
+            return np.zeros(N_MODULES)
+        seconds = (self._times[-1] - self._times[0]) * 1e-9
+        period = seconds / (len(self._times) - 1)
+        found: NDArray[np.float64] = self._there.sum(axis=0) / (seconds + period)
+        return found
+
+    def lines(self) -> list[str]:
+        """Say the rates of all modules, in the rows of the camera, and which lose readouts."""
+        hz = self.hz
+        rows, module = [], 0
+        for n in MODULES_OF_ROW:
+            row = " ".join(f"{one:7.1f}" for one in hz[module : module + n])
+            rows.append(row.center(8 * max(MODULES_OF_ROW)).rstrip())
+            module += n
+        slow = [f"{i} ({100 * (1 - one / hz.max()):.1f} %)" for i, one in enumerate(hz) if one < hz.max()]
+        return ["readouts/s of each module:", *rows, f"modules that lose: {', '.join(slow) or 'none'}"]
 
 
 def face_colours(readout: np.void) -> NDArray[np.uint8]:
