@@ -24,7 +24,7 @@ demo: .venv/.project
 	$(BIN)/forebay demo
 
 # Tests that are sensitive to a busy machine run one after another; the others run side by side.
-test: .venv/.project .venv/.group-test .venv/.servers .venv/.peers .venv/.peers-larpix
+test: .venv/.project .venv/.group-test .venv/.servers .venv/.peers .venv/.peers-larpix .venv/.peers-larpixdaq
 	$(WITH_PEERS) $(BIN)/python -m pytest -n $(JOBS) --dist loadfile -m 'not calm' tests
 	$(BIN)/python -m pytest -m calm tests/system
 
@@ -95,4 +95,14 @@ WITH_PEERS = if $(PEERS) -c 'import bsread' 2>/dev/null; then export FOREBAY_PSI
 	@$(PYTHON) -m venv .venv/peers-larpix
 	@$(call install,$(LARPIX_PEERS)) --upgrade 'pip>=25.1'
 	@$(call install,$(LARPIX_PEERS)) --group larpix
+	@touch $@
+
+# Its pins contradict each other: without dependencies it installs, and works.
+.venv/.peers-larpixdaq: .venv/.pip pyproject.toml
+	@echo "Installing larpix-daq into .venv/peers-larpixdaq"
+	@$(PYTHON) -m venv .venv/peers-larpixdaq
+	@$(call install,.venv/peers-larpixdaq/bin/python) --upgrade 'pip>=25.1'
+	@$(call install,.venv/peers-larpixdaq/bin/python) --group larpixdaq
+	@$(call install,.venv/peers-larpixdaq/bin/python) --no-deps xylem-daq==0.3.2 larpix-control==2.3.0 \
+		larpix-geometry==0.4.0 larpix-daq==0.2.1
 	@touch $@

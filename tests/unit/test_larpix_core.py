@@ -153,6 +153,17 @@ def test_names_are_unique_and_free_again(stand):
     assert isinstance(got[0][1], x.Registered)
 
 
+def test_a_process_that_registers_again_takes_its_place(stand):
+    got = stand.register(b"1", "Online monitor", "CONSUMER", instance="i")
+    asked = stand.ask("READY")
+    got = stand.register(b"2", "Online monitor", "CONSUMER", instance="i")
+    assert isinstance(got[0][1], x.Registered)
+    assert stand.core.clients.names.count("Online monitor") == 1
+    stand.confirm(b"2", got)
+    got = stand.confirm(STORAGE, asked)
+    assert answer(stand.confirm(BOARD, got))["result"] == "UPDATED"
+
+
 def test_addresses_are_told_when_they_are_known(stand):
     got = stand.register(b"a", "LArPix aggregator", "AGGREGATOR", addresses={"AGGREGATOR": "tcp://h:1"})
     assert (STORAGE, x.Registered({"AGGREGATOR": "tcp://h:1"})) in got

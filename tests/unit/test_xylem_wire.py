@@ -31,6 +31,7 @@ MESSAGES = st.one_of(
         addresses=st.dictionaries(TEXT, TEXT, max_size=3),
         actions=st.dictionaries(TEXT, TEXT, max_size=3),
         confirms=st.booleans(),
+        instance=TEXT,
     ),
     st.builds(x.Registered, addresses=st.dictionaries(TEXT, TEXT | st.just({}), max_size=3)),
     st.builds(x.Refused, reason=TEXT),

@@ -10,7 +10,7 @@ from typing import Any
 from forebay.front.larpix.arguments import core_address
 from forebay.service.larpix_part import TURN_S, Part
 from forebay.stream.xylem import DataOut
-from forebay.wire.xylem import Data, Info
+from forebay.wire.xylem import Data, Info, Message
 
 _QUIET_S = 0.3
 """When nothing has come for so long after boards have ended, nothing is in flight."""
@@ -36,12 +36,19 @@ class Aggregator(Part):
     def enter(self, state: str, run: int | None) -> dict[str, Any] | None:  # noqa: ARG002
         """Begin to count, or to drain."""
         if state != "STOP":
-            self._n = 0 if state == "READY" else self._n
             self._is_ending = False
+            if state == "READY":
+                self.wait_for_input(self._relay)
+                self._n = 0
             return {}
         self._is_ending = True
         self._last = time.monotonic()
         return None
+
+    def _relay(self, message: Message) -> None:
+        if isinstance(message, Data | Info):
+            self._out.send(message)
+            self._n += 1
 
     def turn(self) -> None:
         """Relay what has come."""
@@ -50,9 +57,7 @@ class Aggregator(Part):
         if source is None:
             time.sleep(TURN_S)
         while message is not None and source is not None:
-            if isinstance(message, Data | Info):
-                self._out.send(message)
-                self._n += 1
+            self._relay(message)
             self._last = time.monotonic()
             self.component.poll()
             message = source.read(0)

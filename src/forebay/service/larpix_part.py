@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
+import uuid
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
@@ -11,11 +13,13 @@ from forebay.errors import StreamError
 from forebay.front.larpix.component import Component, DieError
 from forebay.service.process import notify, say
 from forebay.stream.xylem import CoreLink, DataIn, LogOut
-from forebay.wire.xylem import Register
+from forebay.wire.xylem import Message, Register
 
 HEARTBEAT_MS: Final = 300
 TURN_S: Final = 0.05
 """How long a component waits for data before it looks for news of the core."""
+
+_CONNECT_S = 5.0
 
 
 class Part:
@@ -34,7 +38,14 @@ class Part:
     ) -> None:
         docs = {action: (function.__doc__ or "").strip() for action, function in (actions or {}).items()}
         register = Register(
-            name, group, HEARTBEAT_MS, list(connections), dict(addresses or {}), docs, confirms=True
+            name,
+            group,
+            HEARTBEAT_MS,
+            list(connections),
+            dict(addresses or {}),
+            docs,
+            confirms=True,
+            instance=uuid.uuid4().hex,
         )
         self.name = name
         self._connections = connections
@@ -69,6 +80,28 @@ class Part:
             self.say("listening", address=address)
         return self.input
 
+    def wait_for_input(self, take: Callable[[Message], None]) -> None:
+        """Return when data can come, which are given to `take` meanwhile.
+
+        Raises
+        ------
+        StreamError
+            If none can: a run would be empty.
+        """
+        source = self.listen()
+        if source is None:
+            wanted = self._connections[0]
+            raise StreamError(f"No data can come: no component of {wanted} has registered.", "Start it.")
+        end = time.monotonic() + _CONNECT_S
+        while True:
+            message = source.read(TURN_S)
+            if message is not None:
+                take(message)
+            if source.is_connected:
+                return
+            if time.monotonic() > end:
+                raise StreamError(f"No data can come: {source.address} does not answer.", "Start it again.")
+
     def run(self, stop: threading.Event) -> None:
         """Work until `stop`, or until the core says so."""
         self.line.start()
@@ -93,9 +126,3 @@ class Part:
             self.input.close()
         self.line.close()
         self._log.close()
-
-
-def check_listening(source: DataIn | None) -> None:
-    """Raise `StreamError` if nothing can come: a run would be empty."""
-    if source is None:
-        raise StreamError("No data can come: the aggregator has not registered.", "Start it.")

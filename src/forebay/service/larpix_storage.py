@@ -13,7 +13,7 @@ from typing import Any, Final
 from forebay.errors import StoreError, WireError
 from forebay.front.larpix.arguments import core_address
 from forebay.service.larpix_flow import Blocks, Records, seconds_of
-from forebay.service.larpix_part import TURN_S, Part, check_listening
+from forebay.service.larpix_part import TURN_S, Part
 from forebay.store.larpix_file import LarpixFile
 from forebay.store.larpix_manifest import LarpixRecording
 from forebay.wire.larpix import block
@@ -23,7 +23,6 @@ _SILENCE_S: Final = 3.0
 """A producer of which nothing comes for so long after the run's end is not waited for: it may be dead."""
 
 _MOST_MESSAGES = 200
-_CONNECT_S = 5.0
 
 
 def file_path(directory: Path, now: datetime) -> Path:
@@ -72,8 +71,7 @@ class Storage(Part):
             self._ending_at = self._last = time.monotonic()
             return None
         if self._file is None:
-            check_listening(self.listen())
-            self._wait_connected()
+            self.wait_for_input(lambda _message: None)  # of no run
             self._forget()
             self._directory.mkdir(parents=True, exist_ok=True)
             self._path = file_path(self._directory, datetime.now(UTC))
@@ -82,15 +80,6 @@ class Storage(Part):
             self.say("storing data", file=self._path)
         self._ending_at = None
         return {"file": str(self._path)}
-
-    def _wait_connected(self) -> None:
-        end = time.monotonic() + _CONNECT_S
-        while self.input is not None and not self.input.is_connected and time.monotonic() < end:
-            self._take_in(self.input.read(TURN_S), [], [])
-        if self.input is not None and not self.input.is_connected:
-            raise StoreError(
-                f"No data can come: {self.input.address} does not answer.", "Start the aggregator."
-            )
 
     def turn(self) -> None:
         """Store what has come."""

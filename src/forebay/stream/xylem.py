@@ -22,6 +22,7 @@ HWM: Final = 1000
 _BEATS = 5
 _TURN_S = 0.02
 _RETRY_S = 0.2
+_FIRST_S = 10.0  # a core that is not there yet takes the registration when it comes
 _PATIENCE_S = 5.0
 _AGAIN_S = 1.0
 
@@ -121,7 +122,7 @@ class CoreLink:
     def _talk(self, socket: Socket, registration: int) -> None:
         beat = self.register.heartbeat_ms / 1000
         socket.send(x.encode(self.register))
-        expiry, next_ping = time.monotonic() + _BEATS * beat, time.monotonic() + beat
+        expiry, next_ping = time.monotonic() + _FIRST_S, time.monotonic() + beat
         while not self._stop.is_set() and time.monotonic() < expiry:
             self._flush(socket)
             if time.monotonic() >= next_ping:

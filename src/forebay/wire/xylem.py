@@ -24,7 +24,15 @@ Frame = bytes | memoryview
 
 
 class Register(msgspec.Struct, frozen=True):
-    """A component says who it is; `confirms` if it answers every state with a `StateReport`."""
+    """A component says who it is.
+
+    Attributes
+    ----------
+    confirms:
+        Whether it answers every state with a `StateReport`.
+    instance:
+        Of its process: one that registers again is known by it. Empty for the original.
+    """
 
     name: str
     short_name: str
@@ -33,6 +41,7 @@ class Register(msgspec.Struct, frozen=True):
     addresses: dict[str, str] = {}
     actions: dict[str, Any] = {}
     confirms: bool = False
+    instance: str = ""
 
 
 class Registered(msgspec.Struct, frozen=True):
@@ -159,10 +168,11 @@ def encode(message: Message) -> list[bytes]:
     """Return the frames of a message; `WireError` if something in it cannot be written as JSON."""
     match message:
         case Register():
-            body = _struct(message)
-            if not body.pop("confirms"):
-                return [b"NEW", _json(body)]
-            return [b"NEW", _json({**body, "confirms": True})]
+            ours = {name: one for name in ("confirms", "instance") if (one := getattr(message, name))}
+            body = {
+                name: one for name, one in _struct(message).items() if name not in ("confirms", "instance")
+            }
+            return [b"NEW", _json(body | ours)]
         case Registered(addresses):
             return [b"SUCCESS", _json(addresses)]
         case Refused():

@@ -37,6 +37,7 @@ class Client:
     connections: tuple[str, ...]
     actions: dict[str, Any]
     confirms: bool
+    instance: str
     expiry: float = 0.0
 
     @property
@@ -64,7 +65,8 @@ class Clients:
         low, high = HEARTBEATS_MS
         if not new.name or not low <= new.heartbeat_ms <= high:
             return f"A component needs a name, and a heartbeat of {low} to {high} ms."
-        if any(one.name == new.name and one.identity != identity for one in self):
+        before = self.named(new.name)
+        if before is not None and before.identity != identity:
             return (
                 f"There is a component named {new.name} already. Stop it, or wait until it is given up, "
                 f"{BEATS} heartbeats after its end."
@@ -77,11 +79,21 @@ class Clients:
             tuple(new.connections),
             new.actions,
             new.confirms,
+            new.instance,
         )
         client.heard(now)
         self.by_identity[identity] = client
         self.addresses.update(new.addresses)
         return ""
+
+    def instance(self, new: Register) -> Client | None:
+        """Return the component that registers again, by another connection."""
+        before = self.named(new.name)
+        return before if before is not None and new.instance and before.instance == new.instance else None
+
+    def remove(self, client: Client) -> None:
+        """Forget a component."""
+        del self.by_identity[client.identity]
 
     def wanted(self, client: Client) -> dict[str, Any]:
         """Return group -> address of a component's connections, `{}` for those that are not known."""

@@ -148,6 +148,11 @@ class Control:
             self._now.waiting.add(client.identity)
             self._tell(client, self._now)
 
+    def forget(self, client: Client) -> None:
+        """Await a connection no more whose component has another one now."""
+        if self._now is not None:
+            self._now.leave(client.identity)
+
     def reported(self, client: Client, report: x.StateReport, now: float) -> bool:
         """Take what a component says of a state; False if nobody awaits it."""
         under_way = self._now

@@ -97,6 +97,10 @@ class Core:
                 self._say("message not for a core", {"frame": type(message).__name__})
 
     def _register(self, identity: bytes, new: x.Register, now: float) -> None:
+        before = self.clients.instance(new)
+        if before is not None:
+            self.clients.remove(before)
+            self._give_up(before, "ERROR: component registered again")
         if refusal := self.clients.add(identity, new, now):
             self._send(identity, x.Refused(refusal))
             self._say("component refused", {"name": new.name, "reason": refusal})
@@ -106,6 +110,8 @@ class Core:
                 self._send(client.identity, x.Registered(self.clients.wanted(client)))
         self._say("component registered", {"name": new.name, "all": self.clients.names})
         client = self.clients.by_identity[identity]
+        if before is not None:
+            self.control.forget(before)
         self.control.joined(client)
 
     def _component(self, client: Client, message: x.Message, now: float) -> None:
@@ -182,9 +188,12 @@ class Core:
         """Give up components that are silent, and transitions that take too long."""
         for client in self.clients.expired(now):
             self._say("component lost", {"name": client.name, "all": self.clients.names})
-            for number in [n for n, one in self._pending.items() if one.component == client.identity]:
-                pending = self._pending.pop(number)
-                said = {"id": number, "result": "ERROR: component died", "metadata": pending.metadata}
-                self._answer(pending.operator, "ACTION RESULT", said, pending.more)
+            self._give_up(client, "ERROR: component died")
             self.control.lost(client, now)
         self.control.tick(now)
+
+    def _give_up(self, client: Client, result: str) -> None:
+        for number in [n for n, one in self._pending.items() if one.component == client.identity]:
+            pending = self._pending.pop(number)
+            said = {"id": number, "result": result, "metadata": pending.metadata}
+            self._answer(pending.operator, "ACTION RESULT", said, pending.more)

@@ -1,0 +1,153 @@
+"""A system of larpix-daq's components as processes: whole runs, and everything killed once."""
+
+import resource
+
+import pytest
+from tests.system.larpix_stand import DaqStand
+
+from forebay.store.check import check_file
+from forebay.store.larpix_read import PacketFile
+
+pytestmark = pytest.mark.system
+
+
+@pytest.fixture
+def stand(tmp_path):
+    stand = DaqStand(tmp_path)
+    yield stand
+    stand.close()
+
+
+def run(stand):
+    for method in ("prepare_run", "begin_run"):
+        assert stand.ask(method)["result"] == "UPDATED"
+
+
+def test_a_run_to_its_last_packet(stand):
+    stand.start("log")
+    stand.start_all()
+    run(stand)
+    stand.until(lambda: sum(one.stat().st_size for one in (stand.directory / "data").iterdir()) > 30_000)
+    assert stand.ask("end_run")["result"] == "UPDATED"
+    (end,) = stand.ended()
+    account = end["account"]
+    sent = account["LArPix board"]["packets_sent"]
+    assert sent > 300
+    assert account["Offline storage"]["packets_stored"] == sent
+    assert account["Offline storage"]["messages_missing"] == 0
+    (path,) = stand.files()
+    assert check_file(path).is_good
+    with PacketFile(path) as file:
+        assert int((file.rows()["packet_type"] == 0).sum()) == sent
+    stand.until(lambda: "stored" in (stand.directory / "log.txt").read_text())
+
+
+@pytest.mark.parametrize("killed", ["producer", "aggregator", "offline_storage"])
+def test_a_component_killed_in_a_run_ends_it_and_joins_the_next(stand, killed):
+    stand.start_all()
+    run(stand)
+    everybody = stand.clients()
+    stand.kill(killed)
+    stand.until(stand.ended)
+    (end,) = stand.ended()
+    assert end["reason"].startswith("lost ")
+    stand.until(lambda: stand.ask("get_state")["result"] == "STOP")
+    if killed != "offline_storage":
+        account = end["account"]["Offline storage"]
+        assert account["packets_stored"] >= 0
+        stand.until(lambda: len(stand.files()) == 1)
+        assert check_file(stand.files()[0]).is_good
+    stand.start(killed)
+    stand.until_clients(everybody)
+    run(stand)
+    said = stand.ask("end_run")
+    assert said["result"] == "UPDATED", said
+    assert stand.booked()[-1]["run"] == 2
+
+
+def test_a_killed_core_is_joined_again(stand):
+    stand.start_all()
+    run(stand)
+    everybody = stand.clients()
+    stand.kill("core")
+    stand.start("core")
+    stand.until_clients(everybody)
+    (end,) = stand.ended()
+    assert end["reason"] == "the core ended before the run did"
+    stand.until(lambda: len(stand.files()) == 1)  # the restarted core is in STOP, and so are they
+    assert check_file(stand.files()[0]).is_good
+    run(stand)
+    assert stand.ask("end_run")["result"] == "UPDATED"
+    assert stand.booked()[-1]["run"] == 2
+
+
+def test_a_full_disk_stops_the_run_with_its_reason(stand):
+    stand.start("core")
+    stand.start("producer", "--rate", "20000")
+    stand.start("aggregator")
+
+    def no_room():
+        resource.setrlimit(resource.RLIMIT_FSIZE, (2_000_000, 2_000_000))
+
+    stand.start("offline_storage", preexec_fn=no_room)
+    stand.until_clients({"LArPix board", "LArPix aggregator", "Offline storage"})
+    run(stand)
+    stand.until(stand.ended)
+    (end,) = stand.ended()
+    assert end["reason"].startswith("Offline storage: ")
+    assert "Cannot write" in end["reason"]
+    stand.until(lambda: stand.ask("get_state")["result"] == "STOP")
+
+
+def test_a_stopped_component_is_named(stand):
+    stand.start("core", "--confirm", "1")
+    stand.start("producer")
+    stand.until_clients({"LArPix board"})
+    stand.start("offline_storage")
+    stand.until_clients({"LArPix board", "Offline storage"})
+    said = stand.ask("prepare_run")
+    assert said["result"] == "NOT UPDATED"
+    assert "Offline storage: No data can come" in said["metadata"]["reason"]
+
+
+def test_a_late_answer_is_not_taken_for_another(stand):
+    stand.start("core")
+    stand.start("producer")
+    stand.until_clients({"LArPix board"})
+    operator = stand.operator()
+    answers = list(operator._act("LArPix board", "sleep", [1.0], 0.2))
+    assert answers[-1] is None
+    *_, last = operator.run_routine("hello_world", "you", timeout=20)
+    assert last["message"]["result"].startswith("ERROR") or last["message"]["result"] == "Hello, you!"
+    assert last["message"]["metadata"]["action_name"] == "run_routine"
+
+
+def test_a_routine_can_be_ended(stand):
+    registered = stand.directory / "routines.json"
+    registered.write_text('{"forever": {"function": "tests.system.larpix_stand:forever"}}')
+    stand.start("core")
+    stand.start("producer", "--routines", registered)
+    stand.until_clients({"LArPix board"})
+    running = stand.operator().run_routine("forever", timeout=30)
+    assert next(running)["header"] == "ACTION TICKET"
+    stand.until(lambda: stand.ask("abort_routine")["result"] == "success")
+    assert next(running)["message"]["result"] == "ERROR: routine forever was aborted"
+    assert stand.ask("run_routine", "quickstart", "pcb-1")["result"] == "success"
+    assert stand.ask("run_routine", "nothing")["result"].startswith("ERROR: There is no routine")
+
+
+def test_the_operator_of_the_readme(stand):
+    stand.start("core")
+    stand.start("producer")
+    stand.until_clients({"LArPix board"})
+    Operator = stand.operator  # noqa: N806 - as printed
+
+    o = Operator()
+    final_responses = []
+    for response in o.run_routine("hello_world", "calibrate"):
+        print(response)
+        # interact with response object within loop
+    # When the loop ends, the last response received is still saved in
+    # the response object
+    final_responses.append(response)
+    assert final_responses[0]["message"]["result"] == "Hello, calibrate!"
