@@ -176,8 +176,8 @@ class BsreadRecorder:
         seconds, window = self._request.seconds, self._window
         if seconds is None:
             return
-        if window.last_ns is None and window.last_time_ns is not None:
-            window.last_ns = window.last_time_ns + int(seconds * 1e9)
+        if window.last_ns is None and window.begun_ns is not None:
+            window.last_ns = window.begun_ns + int(seconds * 1e9) - 1
         if time.monotonic() > self._began + seconds + LATE_S:
             window.finish()
 

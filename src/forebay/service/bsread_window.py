@@ -50,6 +50,8 @@ class Window:
     ----------
     reason:
         Why it ended; empty before.
+    begun_ns:
+        Time of the event within the window that came first; None before.
     last_pulse_id, last_time_ns:
         Of the newest event within the window; -1 and None before the first.
     counters:
@@ -71,6 +73,7 @@ class Window:
         self.first_pulse, self.first_ns = first_pulse, first_ns
         self.last_pulse: int | None = None
         self.last_ns: int | None = None
+        self.begun_ns: int | None = None
         self.last_pulse_id = -1
         self.last_time_ns: int | None = None
         self.counters = dict.fromkeys(("early", "late", "trimmed"), 0)
@@ -147,6 +150,7 @@ class Window:
         else:
             insort(self._held, _Held(event.pulse_id, now, event), key=lambda held: held.pulse_id)
             self._held_bytes += nbytes(event)
+            self.begun_ns = event.time_ns if self.begun_ns is None else self.begun_ns
             self.last_pulse_id, self.last_time_ns = event.pulse_id, event.time_ns
 
     def _is_late(self, event: Event) -> bool:
