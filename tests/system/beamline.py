@@ -20,12 +20,11 @@ from forebay.run.bus import connect
 from forebay.run.operator import Operator
 from forebay.store.catalog import open_catalog
 
-from .bs_stand import script
 from .epics_stand import Ioc, loopback, pv
 from .hosts import Host, Network
 from .postgres import Postgres
 from .rabbit import Rabbit
-from .stand import Program, Stand, free_ports, wait_until
+from .stand import Stand, free_ports, wait_until
 
 FIRST_PULSE = 10_000
 RATE_HZ = 100
@@ -68,7 +67,6 @@ class Site:
         self.posts, self.slow, self.desk, self.data = posts, slow, desk, data
         self._stack = stack
         self._epics = loopback()
-        self._programs = desk.stand.programs
 
     def start(self, address: str = "127.0.0.1") -> None:
         """Start services, then simulators; those of this host send from `address`."""
@@ -92,25 +90,10 @@ class Site:
         return len(found) == len(names) and all(one.connected.any() for one in found.values())
 
     def _start_beam(self, address: str) -> None:
-        source, output = (free_ports(1, socket.SOCK_STREAM) for _ in range(2))
+        port = self.slow.stand.settings["bsread"]["beam"]["source"].rpartition(":")[2]
         public = [] if self.slow.host is None else ["--public"]
         every = ("--interval", 1 / RATE_HZ, "--first", FIRST_PULSE)
-        self.desk.stand.start("bs", "simulate", "--bind", address, "--port", source, *every, *public)
-        asked = (
-            f"tcp://{address}:{source}",
-            "-o",
-            output,
-            "-b",
-            4 * SLOTS,
-            "--bind",
-            self.slow.address,
-            *public,
-        )
-        words = [*self.slow.before, *script("bsread_buffer", *asked)]
-        buffer = Program(words, self.directory / "bsread_buffer")
-        self._programs.append(buffer)
-        buffer.waits_to_say("listening")
-        self.stream = f"tcp://{self.slow.address}:{output}"
+        self.desk.stand.start("bs", "simulate", "--bind", address, "--port", port, *every, *public)
 
     @contextmanager
     def operator(self) -> Iterator[Operator]:
@@ -135,11 +118,6 @@ class Site:
 
         return wait_until(held, lambda: f"pulses of each detector\n{self.logs()}")
 
-    def record_beam(self, name: str, pulses: str) -> Program:
-        """Start ``forebay bs record``."""
-        words = ("bs", "record", self.stream, self.data / name, "--pulses", pulses, "--json")
-        return self.desk.stand.start(*words)
-
     def logs(self) -> str:
         stands = {id(one.stand): one.stand for one in (*self.posts.values(), self.slow, self.desk)}
         return "\n".join(stand.logs() for stand in stands.values())
@@ -153,7 +131,7 @@ def one_host(directory: Path) -> Iterator[Site]:
         (first,) = stand.settings["detectors"].values()
         second = first | {"start_udp_port": free_ports(1)}
         detectors = {stand.name: first, f"{stand.name}-B": second}
-        stand.configure(stand.settings | {"detectors": detectors, "epics": _epics(directory)})
+        stand.configure(stand.settings | {"detectors": detectors} | _slow(directory, "127.0.0.1"))
         post = Post(stand)
         site = Site(directory, stack, dict.fromkeys(detectors, post), post, post, stand.data)
         site.start()
@@ -181,7 +159,7 @@ def many_hosts(directory: Path) -> Iterator[Site]:
 
         posts = [
             Post(stand("alpha"), hosts[0]),
-            Post(stand("beta", epics=_epics(directory)), hosts[1]),
+            Post(stand("beta", **_slow(directory, network.address, hosts[1].address)), hosts[1]),
         ]
         for post in posts:
             (detector,) = post.stand.settings["detectors"].values()
@@ -200,8 +178,18 @@ def _stand(directory: Path, settings: dict[str, Any]) -> Stand:
     return stand
 
 
-def _epics(directory: Path) -> dict[str, Any]:
-    return {"slow": {"pvs": PVS, "pulse_id_pv": pv("PULSE"), "directory": str(directory / "pvs")}}
+def _slow(directory: Path, sender: str, address: str = "127.0.0.1") -> dict[str, Any]:
+    """Return settings of a host at `address` with process variables, and the beam that `sender` sends."""
+    source, output = (free_ports(1, socket.SOCK_STREAM) for _ in range(2))
+    beam = {
+        "source": f"tcp://{sender}:{source}",
+        "output_address": address,
+        "output_port": output,
+        "public": sender != "127.0.0.1",
+        "max_messages": 4 * SLOTS,
+    }
+    slow = {"pvs": PVS, "pulse_id_pv": pv("PULSE"), "directory": str(directory / "pvs")}
+    return {"epics": {"slow": slow}, "bsread": {"beam": beam}}
 
 
 @contextmanager
