@@ -12,6 +12,8 @@ from pathlib import Path
 
 import yaml
 
+from forebay.stream.request import ask
+
 README = Path(__file__).parents[1] / "vectors" / "ssdaq" / "readme" / "control-ssdaq.yaml"
 PATIENCE_S = 30.0
 FOREBAY = [sys.executable, "-m", "forebay"]
@@ -85,8 +87,12 @@ class Ssdaq:
     def logs(self) -> str:
         return "".join(log.read_text(encoding="utf-8") for log in self.folder.glob("*.log"))
 
-    def status(self, *words: object) -> dict:
-        return json.loads(self.good("roa-ctrl", "status", "--json", *words))
+    def status(self, instance: str = "") -> dict:
+        """Return what ``roa-ctrl status --json`` prints, without a process for each look."""
+        name = "ssdaq-control" + (f"-{instance}" if instance else "")
+        return json.loads(
+            ask(f"ipc://{self.environment['FOREBAY_RUNTIME_DIR']}/{name}", b"status", PATIENCE_S)
+        )
 
     def simulate(self, n: int, *words: object) -> None:
         subprocess.run(

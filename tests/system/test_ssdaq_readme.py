@@ -1,6 +1,7 @@
 """The README of SSDAQ followed line by line, with real processes."""
 
 import gzip
+import json
 import os
 import re
 import signal
@@ -17,6 +18,7 @@ from tests.system.ssdaq_stand import FOREBAY, PATIENCE_S, Ssdaq, free_port, unti
 
 from forebay.front.ssdaq import SSDataReader, SSReadoutListener
 from forebay.store.check import check_file
+from forebay.stream.request import ask
 from forebay.wire import ssreadout, target
 
 pytestmark = pytest.mark.system
@@ -169,7 +171,9 @@ def test_several_instances_on_one_host_and_honest_exit_codes(ssdaq, tmp_path):
     assert str(ssdaq.udp) in taken.stderr or "in use" in taken.stderr
     two = Ssdaq(tmp_path, Path(ssdaq.environment["FOREBAY_RUNTIME_DIR"]))
     two.good("start", "roa", "-d", two.path, "--instance", "two")
-    assert two.status("--instance", "two")["port"] == two.udp
+    assert two.status("two")["port"] == two.udp
+    said = two.good("roa-ctrl", "status", "--json", "--instance", "two")
+    assert json.loads(said)["port"] == two.udp
     assert ssdaq.status()["port"] == ssdaq.udp
     two.good("stop", "roa", "--instance", "two")
     assert ssdaq.status()["builder"]["readouts"] == 0
@@ -186,6 +190,26 @@ def test_a_killed_daemon_is_not_mistaken_for_another_process(ssdaq):
     pid_file.write_text(f"{os.getpid()} 1", encoding="utf-8")  # a pid that somebody else has by now
     assert ssdaq("stop", "roa").returncode == 1
     ssdaq.good("start", "roa", "-d", ssdaq.path)
+    ssdaq.good("stop", "roa")
+
+
+def test_hostile_commands_and_datagrams_disable_nothing(ssdaq):
+    ssdaq.good("start", "roa", "-d", ssdaq.path)
+    endpoint = f"ipc://{ssdaq.environment['FOREBAY_RUNTIME_DIR']}/ssdaq-control"
+    for question in (b"", b"explode now", bytes(range(256)), b"set_publish_readouts", b"x" * 100_000):
+        assert ask(endpoint, question, PATIENCE_S)
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as stranger:
+        stranger.bind(("127.0.0.150", 0))
+        for datagram in (b"", b"x" * 143, b"x" * 1440, bytes(1440)):
+            stranger.sendto(datagram, ("127.0.0.1", ssdaq.udp))
+    ssdaq.simulate(100, "--fault", "empty=0.5 short=0.02 duplicate=0.1 late=0.02 dead=4")
+    status = until(lambda: (s := ssdaq.status())["builder"]["readouts"] > 90 and s, "readouts")
+    assert status["publishing"]
+    assert status["missing_modules"] == [4]
+    assert status["receiver"]["foreign"] == 4
+    assert "never came: modules 4" in ssdaq.good("roa-ctrl", "status")
+    ssdaq.good("restart", "roa", ssdaq.path)
+    assert ssdaq.status()["builder"]["readouts"] == 0
     ssdaq.good("stop", "roa")
 
 

@@ -3,6 +3,8 @@
 import gzip
 import json
 import struct
+import tomllib
+from importlib import import_module
 from pathlib import Path
 
 import numpy as np
@@ -196,3 +198,14 @@ def test_an_empty_readout_has_no_module():
     assert record_of(SSReadoutB(5, 6))["number"] == 6
     with pytest.raises(WireError):
         readout.unpack(b"short")
+
+
+def scripts():
+    text = (Path(__file__).parents[2] / "pyproject.toml").read_text(encoding="utf-8")
+    return tomllib.loads(text)["project"]["scripts"]
+
+
+@pytest.mark.parametrize("name", sorted(name for name in scripts() if "ss" in name or "chec" in name))
+def test_commands_are_installed(name):
+    module, _, function = scripts()[name].partition(":")
+    assert callable(getattr(import_module(module), function))
