@@ -15,7 +15,7 @@ from tests.system.stand import Program, command, wait_until, without_privileges
 
 from forebay.wire.bsread import HeaderCache, decode
 
-pytestmark = [pytest.mark.system, pytest.mark.calm]
+pytestmark = pytest.mark.system
 
 
 @pytest.fixture
@@ -248,6 +248,28 @@ def test_the_user_of_a_file(stand, open_folder):
     assert (path.stat().st_uid, path.stat().st_gid) == (USER_ID, USER_ID)
     assert not path.stat().st_mode & 0o027
     assert not path.parent.stat().st_mode & 0o027
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root may become another user")
+def test_another_user_reads_the_ring_on_disk_if_its_group_may(stand, open_folder):
+    ring = open_folder / "ring"
+    stand.simulate("-i", "0.002")
+    private = stand.buffer("-b", 20, "--ring", ring)
+    words = script("bsread_writer", stand.stream, open_folder / "no.h5", USER_ID, 4000, "--ring", ring)
+    done = stand.start(words, "writer").wait()
+    assert done.code == 1
+    assert f"User {USER_ID} of group {USER_ID} may not read" in done.err
+    assert f"--ring_group {USER_ID}" in done.err
+    assert "Traceback" not in done.err
+    assert private.stop().code == 0
+    stand.buffer("-b", 20, "--ring", ring, "--ring_group", USER_ID)
+    writer = stand.writer(open_folder / "a.h5", "--ring", ring, user_id=USER_ID)
+    writer.ask("PUT", "/start_pulse_id/1")
+    writer.waits_for(100)
+    assert writer.statistics()["from_disk"] > 0
+    writer.ask("GET", "/stop")
+    assert writer.wait().code == 0
+    assert check_file(open_folder / "a.h5")
 
 
 def test_who_may_not_become_another_user_says_why(stand, tmp_path):

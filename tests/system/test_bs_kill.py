@@ -15,7 +15,7 @@ from forebay.store.check import check_file as check_promises
 from forebay.store.recover import recover
 from forebay.wire.bsread import HeaderCache, decode
 
-pytestmark = [pytest.mark.system, pytest.mark.calm, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.system, pytest.mark.timeout(600)]
 
 N_KILLS = int(os.environ.get("FOREBAY_KILLS", "8"))
 

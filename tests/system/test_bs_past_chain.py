@@ -13,7 +13,7 @@ from forebay.service.bsread_disk import open_ring
 from forebay.store.check import check_file as check_promises
 from forebay.wire.bsread import HeaderCache, decode
 
-pytestmark = [pytest.mark.system, pytest.mark.calm]
+pytestmark = pytest.mark.system
 
 MEMORY = 50
 

@@ -13,7 +13,7 @@ from forebay.ring.pv_reader import PvReader, retrieve_pvs
 pytest.importorskip("softioc", reason="softioc cannot be installed here")
 pytest.importorskip("aioca", reason="aioca cannot be installed here")
 pytest.importorskip("p4p", reason="p4p cannot be installed here")
-pytestmark = [pytest.mark.system, pytest.mark.calm]
+pytestmark = pytest.mark.system
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from forebay.store.check import check_file
 from .control_stand import RATE_HZ, ControlStand, many_hosts, one_host
 from .stand import wait_until
 
-pytestmark = [pytest.mark.system, pytest.mark.calm]
+pytestmark = pytest.mark.system
 
 WAIT_S = 30.0
 

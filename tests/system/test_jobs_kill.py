@@ -20,7 +20,7 @@ from forebay.store.check import check_file
 from .control_stand import ControlStand, many_hosts, one_host
 from .stand import wait_until
 
-pytestmark = [pytest.mark.system, pytest.mark.calm, pytest.mark.timeout(3600)]
+pytestmark = [pytest.mark.system, pytest.mark.timeout(3600)]
 
 N_REQUESTS = int(os.environ.get("FOREBAY_KILL_REQUESTS", "100"))
 N_IMAGES = 20

@@ -20,7 +20,7 @@ from forebay.store.check import check_file
 from forebay.store.larpix_read import PacketFile
 from forebay.store.recover import recover
 
-pytestmark = [pytest.mark.system, pytest.mark.calm]
+pytestmark = pytest.mark.system
 
 COMMAND = [sys.executable, "-m", "forebay", "larpix"]
 RATE = int(os.environ.get("FOREBAY_TEST_LARPIX_RATE", "20000"))
