@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import socket
 import subprocess
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -218,6 +219,60 @@ def test_a_full_disk(tmp_path):
         assert done.code == 1
         assert "disk full" in done.out
         assert "could not be written" in done.out
+
+
+@ROOT_ONLY
+def test_a_full_disk_of_a_job(tmp_path):
+    with (
+        small_disk(tmp_path / "data", 16 * 2**20),
+        Stand(
+            tmp_path,
+            detector={"bit_depth": 8},
+            record={"compression": "none"},
+            workers={"record": 1, "retrieve": 1},
+        ) as stand,
+    ):
+        stand.run()
+        stand.simulate("--rate", 100, "--bit-depth", 8)
+        with_events(stand)
+        where = ("--config", stand.config_path)
+        says(
+            stand.forebay("record", stand.name, "--images", 1000, *where),
+            f"{stand.data} has 0.02 GB free; this may need 0.13 GB",
+            "ask for less",
+        )
+        done = stand.forebay("record", stand.name, "full.h5", "--json", *where)
+        (job,) = json.loads(done.out)
+        assert (done.code, job["state"]) == (1, "failed"), done
+        for words in ("No space left on device", "Free some space", f"kept in {stand.data / 'full.h5'}"):
+            assert words in job["reason"]
+        shown = stand.forebay("watch", job["id"], *where)
+        assert shown.code == 1
+        assert "No space left on device" in " ".join(
+            shown.out.split()
+        )  # its lines are as long as a terminal's
+        assert str(stand.data / "full.h5") in stand.forebay("files", *where).out.replace("\n", "")
+        assert check_file(stand.data / "full.h5", skip=["missing-pulses", "not-written"]).is_good
+
+
+@ROOT_ONLY
+def test_a_full_disk_of_the_catalogue(tmp_path):
+    state = tmp_path / "small"
+    with small_disk(state, 2**20), Stand(tmp_path, workers={"record": 1, "retrieve": 0}) as stand:
+        stand.configure(stand.settings | {"state_dir": str(state)})
+        stand.run()
+        stand.simulate("--rate", 20)
+        with_events(stand)
+        where = ("--config", stand.config_path)
+        done = stand.forebay("record", stand.name, "--images", 3, *where)
+        assert done.code == 0, done
+        with suppress(OSError), (state / "filler").open("wb", buffering=0) as file:
+            while file.write(bytes(4096)):
+                pass
+        says(stand.forebay("record", stand.name, "--images", 3, *where), str(state), "full", "Free some")
+        (state / "filler").unlink()
+        done = stand.forebay("record", stand.name, "--images", 3, *where)
+        assert done.code == 0, done
 
 
 def test_a_disk_that_is_nearly_full(stand):
