@@ -266,7 +266,7 @@ def test_another_user_reads_the_ring_on_disk_if_its_group_may(stand, open_folder
     writer = stand.writer(open_folder / "a.h5", "--ring", ring, user_id=USER_ID)
     writer.ask("PUT", "/start_pulse_id/1")
     writer.waits_for(100)
-    assert writer.statistics()["from_disk"] > 0
+    assert writer.statistics()["stream"]["from_disk"] > 0
     writer.ask("GET", "/stop")
     assert writer.wait().code == 0
     assert check_file(open_folder / "a.h5")

@@ -85,6 +85,8 @@ class DiskRing(DiskReader):
         How events are stored: as received, or compressed, never worked on here.
     limits:
         How much is kept; whole segments leave, oldest first.
+    group:
+        Name or number of a group that may read the ring as well.
 
     Attributes
     ----------
@@ -97,8 +99,10 @@ class DiskRing(DiskReader):
         If the ring has another writer or the directory cannot be used.
     """
 
-    def __init__(self, directory: Path, encode: Encode, decode: Decode, limits: DiskLimits) -> None:
-        self._writer = RecordWriter(directory, limits)
+    def __init__(
+        self, directory: Path, encode: Encode, decode: Decode, limits: DiskLimits, group: str | None = None
+    ) -> None:
+        self._writer = RecordWriter(directory, limits, group)
         super().__init__(directory, decode)
         self.unencodable = 0
         self._encode = encode

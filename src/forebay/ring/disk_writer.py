@@ -20,6 +20,7 @@ from forebay.ring.disk_limits import DiskCounters, DiskLimits
 from forebay.ring.epoch import EpochCounter
 from forebay.ring.segment import ENTRY, HEADER_BYTES, MAX_PART_BYTES, MAX_PARTS, Block, Part
 from forebay.ring.segment_files import SegmentWriter
+from forebay.ring.sharing import share
 
 BLOCK_BYTES: Final = 8 * 2**20
 SEGMENT_RECORDS: Final = 2**18
@@ -39,12 +40,17 @@ class _Kept:
 
 
 class RecordWriter:
-    """Append records to the ring in `directory`, which is made (mode 0700) if it is not there.
+    """Append records to the ring in `directory`, which is made if it is not there, for this user only.
 
     What `write` has returned from survives the death of this process. What `counters.synced` counts
     survives the loss of power as well; `sync` waits until that is everything. A thread of its own
     syncs, seals and drops by age. A ring that was written before is continued in a new segment, after
     its last segment was finished (see `forebay.ring.segment_files.recover`).
+
+    Parameters
+    ----------
+    group:
+        Name or number of a group that may read the ring as well, from now on.
 
     Raises
     ------
@@ -52,12 +58,14 @@ class RecordWriter:
         If the ring has another writer, the directory holds other files, or it cannot be written.
     """
 
-    def __init__(self, directory: Path, limits: DiskLimits) -> None:
+    def __init__(self, directory: Path, limits: DiskLimits, group: str | None = None) -> None:
         self.directory = directory
         self.limits = limits
         self.counters = DiskCounters()
         self._lock = _lock(directory)
         try:
+            if group is not None:
+                share(directory, group)
             self._kept, self._next, self._epochs = _recover(directory)
         except BaseException as error:
             os.close(self._lock)

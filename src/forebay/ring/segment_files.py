@@ -35,6 +35,7 @@ from forebay.ring.segment import (
     unpack_one,
     words_of,
 )
+from forebay.ring.sharing import file_mode
 
 READ_BYTES: Final = 4 * 2**20
 """How much is read at once when records follow each other on disk."""
@@ -315,6 +316,7 @@ def recover(directory: Path, number: int) -> Summary | None:
     try:
         index = os.open(path(directory, number, "index"), flags | os.O_CREAT, 0o600)
         try:
+            os.fchmod(index, file_mode(directory))
             return _recover(directory, number, data, index)
         finally:
             os.close(index)
@@ -374,7 +376,9 @@ def _scan(data: int, offset: int) -> tuple[bytes, int]:
 
 
 def _create(where: Path) -> int:
-    return os.open(where, os.O_CREAT | os.O_TRUNC | os.O_WRONLY | os.O_NOFOLLOW, 0o600)
+    file = os.open(where, os.O_CREAT | os.O_TRUNC | os.O_WRONLY | os.O_NOFOLLOW, 0o600)
+    os.fchmod(file, file_mode(where.parent))
+    return file
 
 
 def _write_all(file: int, buffers: Sequence[Part], n_bytes: int, offset: int) -> None:

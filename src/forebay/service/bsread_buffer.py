@@ -101,7 +101,7 @@ class Buffer:
         self._disk = (
             None
             if arguments.ring is None
-            else DiskSink(arguments.ring, arguments.ring_bytes, arguments.ring_age_s)
+            else DiskSink(arguments.ring, arguments.ring_bytes, arguments.ring_age_s, arguments.ring_group)
         )
         self._analyzer = Analyzer(_tell) if arguments.analyzer else None
         talk = _Talk() if LOG.isEnabledFor(logging.DEBUG) else None

@@ -47,10 +47,12 @@ class DiskSink:
         Messages that `refill` found.
     """
 
-    def __init__(self, directory: Path, max_bytes: int, max_age_s: float | None = None) -> None:
+    def __init__(
+        self, directory: Path, max_bytes: int, max_age_s: float | None = None, group: str | None = None
+    ) -> None:
         self.refilled = 0
         self._directory = directory
-        self._ring = DiskRing(directory, encode, decoder(), DiskLimits(max_bytes, max_age_s))
+        self._ring = DiskRing(directory, encode, decoder(), DiskLimits(max_bytes, max_age_s), group)
         self._lost = 0
 
     @property

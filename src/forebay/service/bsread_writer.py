@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
 import threading
 import time
@@ -10,7 +11,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Final, NoReturn, Protocol
 
-from forebay.errors import ForebayError, RangeError, ServiceError
+from forebay.errors import ForebayError, RangeError, RingError, ServiceError
 from forebay.event import Event
 from forebay.front.bsread.arguments import WriterArguments, writer_arguments
 from forebay.ports import Source
@@ -69,6 +70,8 @@ def serve(arguments: WriterArguments, stop: threading.Event) -> None:
         server = RestServer(writer_app(writer), port)
         if arguments.user_id is not None:
             become(arguments.user_id)
+            if arguments.ring is not None:
+                _check_readable(arguments.ring)
         _make_folder(writer.target(arguments.output_file))
         server.start()
         notify("READY=1")
@@ -94,6 +97,20 @@ def _connection(arguments: WriterArguments, stream: str) -> Connect:
         return lambda _first: inlet()
     open_ring(directory)  # so that a wrong path is met now
     return lambda first: inlet() if first is None else PastAndPresent(directory, inlet, first)
+
+
+def _check_readable(ring: Path) -> None:
+    """Say before anything is asked for that this user may not read the ring."""
+    try:
+        span = open_ring(ring).span
+        say("ring on disk", directory=ring, holds=span)
+    except RingError as error:
+        user, group = os.getuid(), os.getgid()
+        raise RingError(
+            f"User {user} of group {group} may not read the buffer's ring: {error.what}",
+            f"Start sf_bsread_buffer with --ring_group {group}, or another group of that user, "
+            "and let that group enter the folders above.",
+        ) from error
 
 
 class Sink(Protocol):

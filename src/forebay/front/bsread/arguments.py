@@ -29,6 +29,8 @@ class BufferArguments:
         Bounds of the ring in memory.
     ring, ring_bytes, ring_age_s:
         Directory, size and longest memory of the ring on disk; None for none.
+    ring_group:
+        Group that may read it too; None for its user alone.
     rest_port:
         Port of loopback for statistics; None for none.
     """
@@ -45,6 +47,7 @@ class BufferArguments:
     ring: Path | None = None
     ring_bytes: int = 10 * 2**30
     ring_age_s: float | None = None
+    ring_group: str | None = None
     rest_port: int | None = None
 
 
@@ -102,6 +105,9 @@ def buffer_arguments(words: Sequence[str] | None = None) -> BufferArguments:
     )
     ours.add_argument(
         "--ring_age_s", type=_seconds, help="How long it keeps messages; as bytes allow if not given."
+    )
+    ours.add_argument(
+        "--ring_group", help="Group whose users may read it too, by name or number; nobody else if not given."
     )
     ours.add_argument("--rest_port", type=_port, help="Port of this host for REST: status and statistics.")
     return BufferArguments(**vars(parser.parse_args(words)))
