@@ -24,7 +24,7 @@ from forebay.wire.target import N_MODULES
 
 _LOOPBACK = IPv4Address("127.0.0.1")
 _POLL_S = 0.05
-_GATHER_S = 0.001
+_GATHER_S = 0.0005
 _DRAIN_S = 0.2  # nothing came for so long: nothing is on its way
 _LOOK_EVERY_S = 1.0
 _BUSY_HZ = 1000  # datagrams: below, gathering would save nothing that matters
