@@ -1,9 +1,13 @@
 """A system of larpix-daq's components as processes: whole runs, and everything killed once."""
 
+import json
 import resource
+import socket
+import urllib.request
 
 import pytest
 from tests.system.larpix_stand import DaqStand
+from tests.system.stand import free_ports
 
 from forebay.store.check import check_file
 from forebay.store.larpix_read import PacketFile
@@ -151,3 +155,48 @@ def test_the_operator_of_the_readme(stand):
     # the response object
     final_responses.append(response)
     assert final_responses[0]["message"]["result"] == "Hello, calibrate!"
+
+
+LAYOUT = """
+chips: [[246, [0, 1, 2, 3, 4, 5, 6, 7]], [245, [8, 9, null, 11]]]
+pixels: [[0, 1.0, 1.0, [], []], [1, 4.0, 1.0, [], []], [8, 1.0, 4.0, [], []], [11, 4.0, 4.0, [], []]]
+x: 0
+y: 0
+width: 5
+height: 5
+"""
+
+
+def test_the_monitor_shows_a_run(stand):
+    (stand.directory / "layout-2.4.0.yaml").write_text(LAYOUT)
+    port = free_ports(1, socket.SOCK_STREAM)
+    stand.start_all()
+    stand.start("online_monitor", "--rest-port", port, "--layouts", stand.directory)
+    stand.until_clients(stand.clients() | {"Online monitor"})
+
+    def get(path):
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=10) as answer:
+            return answer.read()
+
+    assert stand.ask("retrieve_pixel_layout")["result"].startswith("ERROR: No pixel layout")
+    assert stand.ask("load_pixel_layout", "2.4.0")["result"]["lookup"]["8"] == {
+        "channel": 0,
+        "chip": "1-1-245",
+    }
+    run(stand)
+    stand.until(lambda: json.loads(get("/rates"))["total"] > 500)
+    rates = json.loads(get("/api/rates"))
+    assert rates["groups"]["1"] == pytest.approx(rates["total"])
+    assert {one["chip_id"] for one in rates["chips"]} == {246, 245, 252, 243}
+    shown = json.loads(get("/packets"))
+    assert len(shown["packets"]) == 100
+    assert shown["messages"] == ["Beginning run"]
+    assert len(shown["rate_bypixel"]) == 832
+    stand.until(lambda: json.loads(get("/packets"))["maxrate_bypixel"][8] > 0)
+    assert set(json.loads(get("/histograms"))["adc"]) == {f"1-1-{chip}" for chip in (246, 245, 252, 243)}
+    assert get("/pixels.png")[:8] == b"\x89PNG\r\n\x1a\n"
+    assert json.loads(get("/pixels"))["layout"]["width"] == 5
+    assert stand.ask("end_run")["result"] == "UPDATED"
+    stand.until(lambda: json.loads(get("/rates"))["total"] == 0)  # also when data stop
+    sent = stand.ended()[0]["account"]["LArPix board"]["packets_sent"]
+    assert f"forebay_larpix_packets {sent}" in get("/metrics").decode()

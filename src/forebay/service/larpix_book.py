@@ -30,14 +30,17 @@ class FileBook:
         self._path = path
         try:
             self._file = path.open("a+", encoding="utf-8")
+        except OSError as error:
+            raise _not_opened(path, error) from error
+        try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             self._file.seek(0)
             lines = self._file.read().split("\n")
             if lines[-1]:
                 self._file.write("\n")  # a line that was cut off is left alone
         except OSError as error:
-            what = f"The book of runs {path} cannot be opened: {error.strerror}."
-            raise StoreError(what, "Stop the other core, or give another file: --runs FILE") from error
+            self._file.close()
+            raise _not_opened(path, error) from error
         known = [line for line in map(_parsed, lines) if line]
         self._last = max((int(line["run"]) for line in known), default=0)
         ended = {line["run"] for line in known if line["what"] == "ended"}
@@ -69,6 +72,13 @@ class FileBook:
     def close(self) -> None:
         """Let go of the file."""
         self._file.close()
+
+
+def _not_opened(path: Path, error: OSError) -> StoreError:
+    return StoreError(
+        f"The book of runs {path} cannot be opened: {error.strerror}.",
+        "Stop the other core, or give another file: --runs FILE",
+    )
 
 
 def _parsed(line: str) -> dict[str, Any] | None:

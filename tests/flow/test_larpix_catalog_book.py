@@ -1,0 +1,33 @@
+"""Runs of LArPix in the catalogue."""
+
+from pathlib import Path
+
+import pytest
+
+from forebay.config import parse
+from forebay.service.larpix_book import CUT_OFF, CatalogBook
+from forebay.store.catalog import open_catalog
+
+pytestmark = pytest.mark.flow
+
+
+def config_in(directory: Path):
+    return parse({"state_dir": str(directory), "detectors": {}})
+
+
+def test_runs_are_booked_in_the_catalogue(tmp_path):
+    book = CatalogBook(open_catalog(config_in(tmp_path)), "larpix", tmp_path)
+    assert [book.prepare("ann", "a comment", {"threshold": 40}), book.prepare("ben", "", {})] == [1, 2]
+    book.begin(1)
+    book.end(1, "ended by ann", {"Offline storage": {"packets_stored": 3}})
+    book.close()
+    catalog = open_catalog(config_in(tmp_path))
+    again = CatalogBook(catalog, "larpix", tmp_path)
+    second, first = catalog.runs("larpix")
+    assert first.state == "ended"
+    assert first.parameters == {"who": "ann", "configuration": {"threshold": 40}}
+    assert first.comment.startswith("a comment\nended by ann")
+    assert "packets_stored" in first.comment
+    assert second.comment == CUT_OFF
+    assert again.prepare("ann", "", {}) == 3
+    again.close()
