@@ -1,10 +1,12 @@
 """SSDAQ's Python library: the README's snippets as printed, but for their slips, and what they rely on."""
 
+import asyncio
 import queue
 import socket
 import struct
 import threading
 from contextlib import closing
+from importlib import import_module
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +23,8 @@ from forebay.front.ssdaq import (
     SSReadoutListener,
     ZMQReadoutPublisher,
 )
-from forebay.front.ssdaq.subscribers import BasicSSReadoutSubscriber, BasicTriggerSubscriber
+from forebay.front.ssdaq.readout import SSReadoutB
+from forebay.front.ssdaq.subscribers import AsyncSubscriber, BasicSSReadoutSubscriber, BasicTriggerSubscriber
 from forebay.service.readout_successor import DataReader, SSDataReaderB, SSDataWriterB, TriggerWriter
 from forebay.sim.camera import Camera, CameraOptions
 from forebay.wire import ssreadout
@@ -295,3 +298,41 @@ def test_a_taken_port_is_named():
         taken.listen()
         with pytest.raises(Exception, match=str(port)):
             ZMQReadoutPublisher("127.0.0.1", port)
+
+
+@pytest.mark.parametrize("hard", [True, False])
+def test_subscribers_for_coroutines(hard):
+    publisher = ZMQReadoutPublisher("127.0.0.1", "*", generation="B")
+    port = int(publisher.endpoint.rpartition(":")[2])
+
+    async def listen():
+        passed = []
+        queued = AsyncSubscriber("127.0.0.1", port, SSReadoutB.from_bytes)
+        passing = AsyncSubscriber("127.0.0.1", port, passoff_callback=passed.append)
+        await asyncio.to_thread(until, lambda: publisher.count_subscribers() == 2)
+        for i in range(1, 4):
+            publisher.publish(random_readout(i))
+        numbers = [(await queued.get_data()).iro for _ in range(2)]
+        while len(passed) < 3 or queued._queue.empty():
+            await asyncio.sleep(0.001)
+        await queued.close(hard)
+        last = await queued.get_data()
+        numbers += [] if last is None else [last.iro]
+        assert await queued.get_data() is None
+        await passing.close()
+        assert await passing.get_data() is None
+        return numbers, passed
+
+    with closing(publisher):
+        numbers, passed = asyncio.run(asyncio.wait_for(listen(), 30))
+    assert numbers == ([1, 2] if hard else [1, 2, 3])
+    assert [len(one) for one in passed] == [16416] * 3
+
+
+def test_scripts_that_import_ssdaq_find_everything(monkeypatch):
+    monkeypatch.syspath_prepend(str(Path(__file__).parents[2] / "packages" / "ssdaq" / "src"))
+    for name in ("ssdaq", "ssdaq.receivers", "ssdaq.subscribers", "ssdaq.data", "ssdaq.data.io"):
+        module = import_module(name)
+        assert all(hasattr(module, one) for one in module.__all__)
+    assert import_module("ssdaq").SSReadout is SSReadout
+    assert import_module("ssdaq.data").SSReadout is SSReadoutB

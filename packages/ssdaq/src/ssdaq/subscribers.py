@@ -1,7 +1,12 @@
 """Subscribers and writers of SSDAQ 0.9."""
 
 from forebay.front.ssdaq.subscribers import (
+    AsyncLogSubscriber,
+    AsyncMonSubscriber,
+    AsyncSSReadoutSubscriber,
     AsyncSubscriber,
+    AsyncTimestampSubscriber,
+    AsyncTriggerSubscriber,
     BasicLogSubscriber,
     BasicMonSubscriber,
     BasicSSReadoutSubscriber,
@@ -14,7 +19,12 @@ from forebay.service.readout_successor import LogWriter, SSFileWriterB, Timestam
 SSFileWriter = SSFileWriterB
 
 __all__ = [
+    "AsyncLogSubscriber",
+    "AsyncMonSubscriber",
+    "AsyncSSReadoutSubscriber",
     "AsyncSubscriber",
+    "AsyncTimestampSubscriber",
+    "AsyncTriggerSubscriber",
     "BasicLogSubscriber",
     "BasicMonSubscriber",
     "BasicSSReadoutSubscriber",

@@ -43,14 +43,17 @@ class _Listening(threading.Thread):
         try:
             while not self._is_closed:
                 found = [self._unpacked(one) for one in self._inlet.read(_POLL_S)]
-                with self._news:
-                    if not self._is_closed:
-                        self._waiting += [one for one in found if one is not None]
-                        self._news.notify_all()
+                self._deliver([one for one in found if one is not None])
         finally:
             self._inlet.close()
             with self._news:
                 self._is_closed = True
+                self._news.notify_all()
+
+    def _deliver(self, found: list[Any]) -> None:
+        with self._news:
+            if not self._is_closed:
+                self._waiting += found
                 self._news.notify_all()
 
     def _unpacked(self, one: Any) -> Any:
@@ -194,15 +197,31 @@ class BasicMonSubscriber(BasicSubscriber):
         super().__init__(ip, port, unpack_mon, logger, zmqcontext)
 
 
+class _Passing(BasicSubscriber):
+    """Hands what comes to a coroutine's queue."""
+
+    def __init__(
+        self, ip: str, port: int, unpack: Unpack | None, loop: asyncio.AbstractEventLoop, take: Unpack
+    ) -> None:
+        super().__init__(ip, port, unpack)
+        self._loop = loop
+        self._hand_on = take
+
+    def _deliver(self, found: list[Any]) -> None:
+        for one in found:
+            if not self._loop.is_closed():
+                self._loop.call_soon_threadsafe(self._hand_on, one)
+
+
 class AsyncSubscriber:
     """A subscriber of SSDAQ 0.9 for coroutines.
 
     Parameters
     ----------
     loop:
-        Where `passoff_callback` is called; the running one if None.
+        Where it works; the running one if None.
     passoff_callback:
-        Gets each message instead of the queue.
+        Gets each message, in the loop, instead of the queue.
     """
 
     def __init__(
@@ -213,26 +232,61 @@ class AsyncSubscriber:
         logger: object = None,
         zmqcontext: object = None,
         loop: asyncio.AbstractEventLoop | None = None,
-        passoff_callback: Callable[[Any], None] | None = None,
+        passoff_callback: Callable[[Any], Any] | None = None,
         name: str = "AsyncSubscriber",
     ) -> None:
+        del logger, zmqcontext
         self.name = name
-        self._subscriber = BasicSubscriber(ip, port, unpack, logger, zmqcontext)
-        self._task: asyncio.Task[None] | None = None
-        self._subscriber.start()
-        if passoff_callback is not None:
-            self._task = (loop or asyncio.get_running_loop()).create_task(self._pass_on(passoff_callback))
-
-    async def _pass_on(self, callback: Callable[[Any], None]) -> None:
-        while (message := await self.get_data()) is not None:
-            callback(message)
+        self._queue: asyncio.Queue[Any] = asyncio.Queue()
+        take = passoff_callback or self._queue.put_nowait
+        self._thread = _Passing(ip, port, unpack, loop or asyncio.get_running_loop(), take)
+        self._thread.start()
 
     async def get_data(self) -> Any:
         """Return the next message, None once it is closed."""
-        return await asyncio.to_thread(self._subscriber.get_data)
+        found = await self._queue.get()
+        if found is None:
+            self._queue.put_nowait(None)  # for whoever waits besides
+        return found
 
     async def close(self, hard: bool = True) -> None:
-        """Stop listening."""
-        await asyncio.to_thread(self._subscriber.close, hard)
-        if self._task is not None:
-            await self._task
+        """Stop listening; `hard` drops what was not fetched. May be called twice."""
+        await asyncio.to_thread(self._thread.close)
+        while hard and not self._queue.empty():
+            self._queue.get_nowait()
+        self._queue.put_nowait(None)
+
+
+class AsyncSSReadoutSubscriber(AsyncSubscriber):
+    """Readouts."""
+
+    def __init__(self, ip: str, port: int, *rest: Any, **more: Any) -> None:
+        super().__init__(ip, port, SSReadoutB.from_bytes, *rest, **more)
+
+
+class AsyncTriggerSubscriber(AsyncSubscriber):
+    """Trigger patterns, as `forebay.wire.trigger.TriggerPattern`."""
+
+    def __init__(self, ip: str, port: int, *rest: Any, **more: Any) -> None:
+        super().__init__(ip, port, trigger.decode, *rest, **more)
+
+
+class AsyncLogSubscriber(AsyncSubscriber):
+    """Log records, as dictionaries."""
+
+    def __init__(self, ip: str, port: int, *rest: Any, **more: Any) -> None:
+        super().__init__(ip, port, unpack_log, *rest, **more)
+
+
+class AsyncTimestampSubscriber(AsyncSubscriber):
+    """Time stamps of triggers, as dictionaries."""
+
+    def __init__(self, ip: str, port: int, *rest: Any, **more: Any) -> None:
+        super().__init__(ip, port, unpack_timestamp, *rest, **more)
+
+
+class AsyncMonSubscriber(AsyncSubscriber):
+    """Monitoring of the receivers, as dictionaries."""
+
+    def __init__(self, ip: str, port: int, *rest: Any, **more: Any) -> None:
+        super().__init__(ip, port, unpack_mon, *rest, **more)
