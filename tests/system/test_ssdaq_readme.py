@@ -8,6 +8,7 @@ import signal
 import socket
 import struct
 import subprocess
+import sys
 import threading
 from contextlib import closing
 from pathlib import Path
@@ -211,6 +212,22 @@ def test_hostile_commands_and_datagrams_disable_nothing(ssdaq):
     ssdaq.good("restart", "roa", ssdaq.path)
     assert ssdaq.status()["builder"]["readouts"] == 0
     ssdaq.good("stop", "roa")
+
+
+def test_the_simulator_of_the_readme_into_a_file_of_ones_own_name(ssdaq, tmp_path):
+    (tmp_path / "mine").mkdir()
+    ssdaq.good("start", "roa", "-d", ssdaq.path)
+    ssdaq.good("start", "dw", "-d", "-f", "other", "-o", tmp_path / "mine", ssdaq.path)
+    until(lambda: ssdaq.status()["publishers"][0]["subscribers"] == 1, "a subscriber")
+    script = Path(__file__).parents[2] / "tm-ss-sim" / "SSUDPTMSimulator.py"
+    subprocess.run([sys.executable, script, str(ssdaq.udp), "localhost", "-n", "20"], check=True)
+    ssdaq.wait_readouts(20)
+    ssdaq.good("stop", "dw")
+    ssdaq.good("stop", "roa")
+    reader = SSDataReader(tmp_path / "mine" / "other001.hdf5")
+    modules = [np.flatnonzero(~np.isnan(data[:, 0])).tolist() for data in reader]
+    reader.close_file()
+    assert modules == [[1]] * 20  # by the last byte of 127.0.0.1
 
 
 def test_a_writer_that_cannot_write_says_so(ssdaq, tmp_path):
