@@ -39,9 +39,8 @@ def check(file: FileArgument = DEFAULT, json: JsonOption = False) -> None:
 
 def _contents(reading: Reading) -> str:
     config = reading.config
-    parts = {
-        f"{key} {', '.join(getattr(config, key))}" for key in ("detectors", "epics") if getattr(config, key)
-    }
+    sections = ("detectors", "epics", "cameras", "boards")
+    parts = {f"{key} {', '.join(getattr(config, key))}" for key in sections if getattr(config, key)}
     return f" ({'; '.join(sorted(parts))})" if parts else ", and nothing in it runs"
 
 
