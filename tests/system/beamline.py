@@ -58,7 +58,11 @@ class Site:
         Where each detector is received.
     slow:
         Where process variables and the beam-synchronous stream are buffered.
+    servers:
+        RabbitMQ and PostgreSQL, where there are such.
     """
+
+    servers: tuple[Rabbit, Postgres] | None = None
 
     def __init__(
         self, directory: Path, stack: ExitStack, posts: dict[str, Post], slow: Post, desk: Post, data: Path
@@ -168,6 +172,7 @@ def many_hosts(directory: Path) -> Iterator[Site]:
         desk = Post(stand("desk", detectors={}, workers={"record": 0, "retrieve": 0}))
         named = {post.stand.name: post for post in posts}
         site = Site(directory, stack, named, posts[1], desk, data)
+        site.servers = broker, database
         site.start(network.address)
         yield site
 

@@ -10,7 +10,7 @@ from forebay.job import ENDS
 from forebay.pulse import PulseRange
 
 from . import hosts, postgres, rabbit
-from .beamline import many_hosts, one_host
+from .beamline import RATE_HZ, many_hosts, one_host
 from .stand import wait_until
 
 pytest.importorskip("softioc", reason="softioc cannot be installed here")
@@ -131,3 +131,29 @@ def test_a_cable_is_pulled_during_a_recording(site, operator):
     assert job.result["sources"][source]["got"] == job.n_done
     (again,) = operator.request("record", {"sources": [source], "images": 10})
     assert ended(operator, again).state == "finished"
+
+
+def test_broker_and_database_are_stopped_during_a_recording(site, operator):
+    if site.servers is None:
+        pytest.skip("one host by itself has neither broker nor database server")
+    broker, database = site.servers
+    source, post = next(iter(site.posts.items()))
+    (job,) = operator.request("record", {"sources": [source], "images": 8 * RATE_HZ})
+    wait_until(lambda: operator.job(job.id).n_done > 0, lambda: f"images\n{site.logs()}")
+    broker.kill()
+    database.stop()
+    try:
+        where = ("--config", site.desk.stand.config_path)
+        done = site.desk.stand.forebay("record", source, "--images", 1, *where)
+        assert (done.code, "Traceback" in done.err) == (1, False), done
+        assert "RabbitMQ runs there" in done.err
+        assert "guest:guest" not in done.err
+    finally:
+        database.start()
+        broker.start()
+    job = ended(operator, job)
+    assert (job.state, job.n_done) == ("finished", 8 * RATE_HZ), (job, site.logs())
+    assert [change.state for change in job.history] == ["queued", "running", "finished"], job
+    (again,) = operator.request("record", {"sources": [source], "images": 10})
+    assert ended(operator, again).state == "finished"
+    assert all(program.lives for program in post.stand.programs)
