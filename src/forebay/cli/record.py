@@ -19,12 +19,18 @@ from forebay.cli.control import (
     RunOption,
 )
 
-SourcesArgument = Annotated[str, typer.Argument(help="Name of the detector; several: jf,eiger.")]
+SourcesArgument = Annotated[str, typer.Argument(help="Name of the detector or stream; several: jf,eiger.")]
 FileArgument = Annotated[
     str | None,
     typer.Argument(
         help="File to write, below the proposal's folder; never overwritten. It may have {run}, "
         "{acquisition} and {source}. Chosen if not given."
+    ),
+]
+ChannelsOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--channel", metavar="CHANNEL", help="Of a bsread stream, this channel only; may be repeated."
     ),
 ]
 IdleOption = Annotated[float, typer.Option(min=0.1, help="End when nothing came for so many seconds.")]
@@ -39,6 +45,7 @@ def record(
         str | None, typer.Option(metavar="A..B[/STEP]", help="Record these pulse ids, both ends included.")
     ] = None,
     seconds: Annotated[float | None, typer.Option(min=0.001, help="Record for so long.")] = None,
+    channels: ChannelsOption = None,
     idle: IdleOption = 10.0,
     proposal: ProposalOption = "default",
     run: RunOption = None,
@@ -58,9 +65,20 @@ def record(
     given = {key: value for key, value in measures.items() if value is not None}
     if len(given) > 1:
         raise ConfigError("--images, --pulses and --seconds were given together.", "Give one of them.")
+    if direct and channels:
+        raise ConfigError(
+            "--direct records a detector, which has no channels.",
+            "A bsread stream without workers: forebay bs record STREAM FILE CHANNEL...",
+        )
     if direct:
         raise SystemExit(_record_directly(name, file, config, given, idle, json))
-    parameters = {"sources": name.split(","), "file": file, "idle_s": idle, **given}
+    parameters = {
+        "sources": name.split(","),
+        "file": file,
+        "idle_s": idle,
+        "channels": channels or [],
+        **given,
+    }
     about = {"proposal": proposal, "run": run, "id": id_, "deadline_s": deadline}
     raise SystemExit(
         ask(
@@ -81,6 +99,7 @@ def retrieve(
     pulses: Annotated[str, typer.Argument(metavar="A..B[/STEP]", help="Pulse ids, both ends included.")],
     file: FileArgument = None,
     config: ConfigOption = DEFAULT_CONFIG,
+    channels: ChannelsOption = None,
     idle: IdleOption = 10.0,
     proposal: ProposalOption = "default",
     run: RunOption = None,
@@ -91,7 +110,13 @@ def retrieve(
     json: JsonOption = False,
 ) -> None:
     """Write pulses that went by, and are still remembered, to a file."""
-    parameters = {"sources": name.split(","), "file": file, "pulses": pulses, "idle_s": idle}
+    parameters = {
+        "sources": name.split(","),
+        "file": file,
+        "pulses": pulses,
+        "idle_s": idle,
+        "channels": channels or [],
+    }
     about = {"proposal": proposal, "run": run, "id": id_, "deadline_s": deadline}
     raise SystemExit(ask("retrieve", parameters, about, config, dry_run=dry_run, detach=detach, json=json))
 
