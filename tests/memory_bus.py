@@ -129,6 +129,8 @@ class _Inlet:
 
 
 class MemoryListener(_Inlet):
+    n_gaps = 0
+
     def __init__(self, bus: MemoryBus, kind: str, pattern: str) -> None:
         super().__init__(bus, deque())
         self._entry = (kind, pattern, self._items)

@@ -122,6 +122,11 @@ class WorkQueue(Protocol):
 class Subscription(Protocol):
     """One listener's end of a fan-out."""
 
+    @property
+    def n_gaps(self) -> int:
+        """A number that grows when something may have been missed: the bus was away, or reading slow."""
+        ...
+
     def read(self, timeout: float) -> Message | None:
         """Return the next message, oldest first; None if none came within `timeout` seconds."""
         ...

@@ -33,6 +33,7 @@ from forebay.errors import (
     TokenError,
     UnknownError,
 )
+from forebay.run.values import Update
 
 pytestmark = pytest.mark.flow
 
@@ -311,6 +312,17 @@ def test_a_bus_that_went_away_is_said(gateway, client):
     with pytest.raises(BusError, match="cannot be heard"):
         client._ask("GET", "/ready", dict)
     connection.close()
+
+
+def test_news_that_may_be_missing_on_the_bus_are_said(gateway, client):
+    watch = client.watch()
+    with in_background(lambda: (until(lambda: gateway.feed.n_watchers), say(gateway, 1))):
+        assert next(watch).body == {"n": 1}
+    gateway.operator.watches[0].queue.put(Update(topic="gap", key="gap", id="", body={}, time_ns=1))
+    with pytest.raises(ServiceError, match="missed"):
+        next(watch)
+    assert gateway.feed.counters["gaps"] == 1
+    assert client._ask("GET", "/ready", dict)
 
 
 def test_a_slow_client_is_dropped_and_counted(gateway, monkeypatch):

@@ -337,6 +337,7 @@ def test_the_broker_comes_back(stand, bus, queue):
         other.work(queue),
     )
     assert work.take(0.1) is None
+    assert (listener.n_gaps, kills.n_gaps) == (0, 0)
     stand.kill_broker()
     with ThreadPoolExecutor(1) as threads:
         asked = threads.submit(bus.request, request(0))  # waits for the broker
@@ -352,6 +353,8 @@ def test_the_broker_comes_back(stand, bus, queue):
 
     wait_until(lambda: heard(bus.publish, listener), "a status")
     wait_until(lambda: heard(bus.kill, kills), "a kill")
+    assert (listener.n_gaps, kills.n_gaps) == (1, 1)
+    assert other.statuses().n_gaps == 0
     with ThreadPoolExecutor(1) as threads:
         called = threads.submit(bus.call, request(1, "operator"), PATIENCE_S)
         _, reply = answers.read(PATIENCE_S)

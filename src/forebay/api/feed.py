@@ -18,6 +18,7 @@ from forebay.errors import BusError, CatalogError, ForebayError, ServiceError
 from forebay.job import ENDS, Job
 from forebay.run.operator import Operator
 from forebay.run.values import Update
+from forebay.run.watch import GAP
 
 LOG = logging.getLogger("forebay")
 
@@ -29,7 +30,6 @@ QUEUE = 500
 
 RETRY_MS = 1000
 _READ_S = 0.5
-_GAP = "gap"
 _GAP_TEXT = b'event: gap\ndata: {"reason": "some news were missed"}\n\n'
 _MOST_PROPOSALS = 10_000
 _ENCODER = msgspec.json.Encoder(enc_hook=str)
@@ -71,7 +71,7 @@ class Watcher:
 
     def concerns(self, news: News) -> bool:
         """Whether this client wants to hear it, and may."""
-        if news.topic == _GAP:
+        if news.topic == GAP:
             return True
         if self.job_id is not None and (news.topic, news.id) != ("job", self.job_id):
             return False
@@ -92,7 +92,7 @@ class Feed:
     ----------
     counters:
         ``updates`` heard, ``sent`` to clients, clients dropped because they were ``slow``, and ``gaps``: how
-        often the bus could not be heard.
+        often the bus could not be heard, or news of it may be missing.
     """
 
     def __init__(self, operator: Operator, most: int, heartbeat_s: float = 10.0) -> None:
@@ -125,7 +125,10 @@ class Feed:
                 with self._operator.watch() as watch:
                     self._is_hearing = True
                     while not self._stop.is_set():
-                        if (update := watch.read(_READ_S)) is not None:
+                        update = watch.read(_READ_S)
+                        if update is not None and update.topic == GAP:
+                            self._say_gap()
+                        elif update is not None:
                             self._take(update)
             except ForebayError as error:
                 self._is_hearing = False
@@ -151,7 +154,7 @@ class Feed:
             self._epoch = secrets.token_hex(4)
             self._recent.clear()
             self.counters["gaps"] += 1
-            self._pass_on(News(self._number, _GAP, "", None, False, _GAP_TEXT))
+            self._pass_on(News(self._number, GAP, "", None, False, _GAP_TEXT))
 
     def _pass_on(self, news: News) -> None:
         if self._loop is not None and not self._loop.is_closed():

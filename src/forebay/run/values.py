@@ -8,8 +8,8 @@ import msgspec
 
 from forebay.run.states import State
 
-Topic = Literal["job", "run", "service", "worker"]
-"""What an update is about: the first word of a status's key on the bus."""
+Topic = Literal["job", "run", "service", "worker", "gap"]
+"""What an update is about: the first word of a status's key on the bus; a gap is that some may be missing."""
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):

@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Iterator
 from types import TracebackType
-from typing import Self, get_args
+from typing import Final, Self, get_args
 
 from forebay.errors import BusError
 from forebay.ports import Bus, Message, Subscription
@@ -18,13 +18,16 @@ LOG = logging.getLogger("forebay")
 FORGET_S = 600.0
 """A service that has said nothing for so long is no longer listed."""
 
+GAP: Final = "gap"
+"""Topic of the update that says that others may be missing."""
+
 _READ_S = 0.5
 
 
 def update_of(message: Message) -> Update | None:
     """Return the news in a status; None if it is about something else."""
     topic = message.key.partition(".")[0]
-    if topic not in get_args(Topic):
+    if topic not in get_args(Topic) or topic == GAP:
         return None
     return Update(
         topic=topic,  # type: ignore[arg-type] # it is one of them
@@ -38,6 +41,10 @@ def update_of(message: Message) -> Update | None:
 class Watch:
     """News from the moment it was made on, oldest first; also an iterator that ends with `close`.
 
+    When the bus was away, such as a hub that was started anew, or news came faster than they were read, an
+    update of topic `GAP` says so to those who watch everything: look at what matters again. Those who watch
+    one job look at it anyway.
+
     Parameters
     ----------
     job_id:
@@ -47,12 +54,17 @@ class Watch:
     def __init__(self, bus: Bus, job_id: str | None = None) -> None:
         self._job_id = job_id
         self._statuses = bus.statuses("#" if job_id is None else "job.#")
+        self._n_gaps = self._statuses.n_gaps
         self._is_closed = False
 
     def read(self, timeout: float) -> Update | None:
         """Return the next piece of news; None if there was none within `timeout` seconds."""
         end = time.monotonic() + timeout
         while not self._is_closed:
+            if self._job_id is None and (n_gaps := self._statuses.n_gaps) != self._n_gaps:
+                self._n_gaps = n_gaps
+                said = {"reason": "The bus was away; some news may be missing."}
+                return Update(topic=GAP, key=GAP, id="", body=said, time_ns=time.time_ns())
             message = self._statuses.read(max(0.0, end - time.monotonic()))
             if message is None:
                 return None

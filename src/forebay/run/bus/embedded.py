@@ -142,6 +142,7 @@ class EmbeddedSubscription(_End):
         super().__init__(link, patience_s)
         self._inbox: Inbox[bytes] = Inbox()
         self._next = 0
+        self._n_restarts_before = link.n_restarts
         link.attach(self._end, self._hear)
         self._stand(say.Listen(self._end, channel, pattern))
 
@@ -155,6 +156,11 @@ class EmbeddedSubscription(_End):
     def n_lost(self) -> int:
         """Messages that this listener missed."""
         return self._inbox.n_lost
+
+    @property
+    def n_gaps(self) -> int:
+        """See `forebay.ports.Subscription.n_gaps`: hubs that were started anew, and messages missed."""
+        return self._link.n_restarts - self._n_restarts_before + self.n_lost
 
     def read(self, timeout: float) -> Message | None:
         """See `forebay.ports.Subscription.read`."""

@@ -58,6 +58,8 @@ class Link:
     ----------
     client:
         32 hexadecimal digits that name this client.
+    n_restarts:
+        How often another hub was found in place of the one before.
     """
 
     def __init__(self, runtime_dir: Path) -> None:
@@ -74,6 +76,7 @@ class Link:
         self._answers: dict[int, Callable[[bytes], None]] = {}
         self._standing: dict[int, say.Word] = {}
         self._session = ""
+        self.n_restarts = 0
         self._heard_at = time.monotonic()
         self._away = False
         self._closed = threading.Event()
@@ -255,6 +258,7 @@ class Link:
     def _greet(self, session: str) -> None:
         """Tell a new hub what we listen to; what it has not answered is said again at once."""
         if self._session:
+            self.n_restarts += 1
             LOG.warning("the hub of the bus was started anew; statuses meanwhile may be missing")
             for word in list(self._standing.values()):
                 self._outbox.append(_Pending(say.encode(say.Said(self.number(), word))))

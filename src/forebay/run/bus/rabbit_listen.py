@@ -35,6 +35,7 @@ class RabbitSubscription:
         self._pattern = pattern
         self._inbox: Inbox[Message] = Inbox()
         self.n_malformed = 0
+        self._n_begun = 0
         line.join(self, patience_s)
 
     async def begin(self, session: Session) -> None:
@@ -44,6 +45,7 @@ class RabbitSubscription:
         await queue.bind(self._exchange, self._pattern)
         self._channel = channel
         await queue.consume(self._hear, no_ack=True)
+        self._n_begun += 1
 
     async def end(self, session: Session) -> None:
         """Listen no more; the queue goes with its only listener."""
@@ -63,6 +65,11 @@ class RabbitSubscription:
     def n_lost(self) -> int:
         """Messages that this listener missed because it did not read in time."""
         return self._inbox.n_lost
+
+    @property
+    def n_gaps(self) -> int:
+        """See `forebay.ports.Subscription.n_gaps`: connections after the first, and messages missed."""
+        return max(0, self._n_begun - 1) + self.n_lost
 
     def read(self, timeout: float) -> Message | None:
         """See `forebay.ports.Subscription.read`."""
