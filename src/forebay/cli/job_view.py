@@ -232,7 +232,7 @@ def _bars(jobs: Sequence[Job], bodies: dict[str, dict[str, Any]], seconds: float
         body = bodies[job.id]
         told = body.get("facts", {})
         hurt = told.get("n_incomplete", 0) + told.get("n_lost", 0)
-        bar = ProgressBar(total=body["n_asked"], completed=body["n_done"], width=24)
+        bar = ProgressBar(total=body["n_asked"], completed=body["n_done"], width=16)
         table.add_row(
             source_of(job),
             bar if body["n_asked"] is not None else "",
