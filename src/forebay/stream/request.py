@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 import zmq
 
@@ -61,6 +62,9 @@ def ask(endpoint: str, question: bytes, timeout: float) -> bytes:
     StreamError
         If the endpoint is malformed.
     """
+    is_there = not _is_file(endpoint) or Path(endpoint.removeprefix("ipc://")).exists()
+    if not is_there:
+        raise NoAnswerError(f"Nobody listens at {endpoint}.", "Is it running?")
     socket = Socket(zmq.REQ, endpoint, bind=False, hwm=_HWM, public=True)
     try:
         parts = socket.receive(timeout) if socket.send([question], timeout) else None
