@@ -12,7 +12,7 @@ pytestmark = pytest.mark.flow
 
 
 def config_in(directory: Path):
-    return parse({"state_dir": str(directory), "detectors": {}})
+    return parse({"state_dir": str(directory), "detectors": {}}, "test")
 
 
 def test_runs_are_booked_in_the_catalogue(tmp_path):

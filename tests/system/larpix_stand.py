@@ -109,3 +109,9 @@ def forever(board):
     while True:
         board.progress(0.5)
         time.sleep(0.1)
+
+
+def calibrate(board):
+    """A routine that reads every chip and says how many registers answered."""
+    chips = board.act("get_boards")["data"][0]["chips"]
+    return [len(board.act("read_config", chip).splitlines()) for chip in chips]

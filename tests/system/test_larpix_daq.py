@@ -141,20 +141,22 @@ def test_a_routine_can_be_ended(stand):
 
 
 def test_the_operator_of_the_readme(stand):
+    registered = stand.directory / "routines.json"
+    registered.write_text('{"calibrate": {"function": "tests.system.larpix_stand:calibrate"}}')
     stand.start("core")
-    stand.start("producer")
+    stand.start("producer", "--routines", registered)
     stand.until_clients({"LArPix board"})
     Operator = stand.operator  # noqa: N806 - as printed
 
     o = Operator()
     final_responses = []
-    for response in o.run_routine("hello_world", "calibrate"):
+    for response in o.run_routine("calibrate"):
         print(response)
         # interact with response object within loop
     # When the loop ends, the last response received is still saved in
     # the response object
     final_responses.append(response)
-    assert final_responses[0]["message"]["result"] == "Hello, calibrate!"
+    assert final_responses[0]["message"]["result"] == [63, 63, 63, 63]
 
 
 LAYOUT = """

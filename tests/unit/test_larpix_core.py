@@ -3,7 +3,7 @@
 import pytest
 
 from forebay.front.larpix.book import MemoryBook
-from forebay.front.larpix.core import Core
+from forebay.front.larpix.conductor import Conductor
 from forebay.wire import xylem as x
 
 pytestmark = pytest.mark.unit
@@ -15,7 +15,7 @@ class Stand:
     def __init__(self):
         self.said = []
         self.book = MemoryBook()
-        self.core = Core(self.book, lambda what, fields: self.said.append((what, fields)))
+        self.core = Conductor(self.book, lambda what, fields: self.said.append((what, fields)))
         self.now = 0.0
 
     def send(self, who, message):

@@ -91,9 +91,9 @@ def board_of(arguments: argparse.Namespace) -> BoardLine:
 
 def _run(script: str, arguments: argparse.Namespace, stop: threading.Event) -> None:
     if script == "core":
-        from forebay.service.larpix_core import run_core
+        from forebay.service.larpix_conductor import run_conductor
 
-        run_core(arguments, stop)
+        run_conductor(arguments, stop)
     elif script == "producer":
         from forebay.service.larpix_producer import run_producer
 
@@ -127,7 +127,7 @@ def run_script(script: str, words: Sequence[str] | None = None) -> NoReturn:
     sys.exit(0)
 
 
-def core() -> NoReturn:
+def conductor() -> NoReturn:
     """Run ``larpixdaq-core``."""
     run_script("core")
 

@@ -7,7 +7,7 @@ import threading
 import time
 from typing import Any
 
-from forebay.front.larpix.arguments import core_address
+from forebay.front.larpix.arguments import home_address
 from forebay.service.larpix_part import TURN_S, Part
 from forebay.stream.xylem import DataOut
 from forebay.wire.xylem import Data, Info, Message
@@ -24,7 +24,7 @@ class Aggregator(Part):
         super().__init__(
             "LArPix aggregator",
             "AGGREGATOR",
-            core_address(arguments),
+            home_address(arguments),
             arguments.log_address,
             connections=("BOARD",),
             addresses={"AGGREGATOR": arguments.address},

@@ -13,8 +13,8 @@ from typing import Any, Final
 import numpy as np
 
 from forebay.errors import WireError
-from forebay.front.larpix.arguments import core_address
-from forebay.service.larpix_core import Web
+from forebay.front.larpix.arguments import home_address
+from forebay.service.larpix_conductor import Web
 from forebay.service.larpix_flow import Blocks, Records, seconds_of
 from forebay.service.larpix_layout import Layout, find_layout
 from forebay.service.larpix_part import TURN_S, Part
@@ -46,7 +46,7 @@ class Monitor(Part):
         super().__init__(
             name,
             "CONSUMER",
-            core_address(arguments),
+            home_address(arguments),
             arguments.log_address,
             connections=("AGGREGATOR",),
             actions=actions,

@@ -12,7 +12,7 @@ from typing import Any, Final
 from forebay.errors import StreamError
 from forebay.front.larpix.component import Component, DieError
 from forebay.service.process import notify, say
-from forebay.stream.xylem import CoreLink, DataIn, LogOut
+from forebay.stream.xylem import ComponentLink, DataIn, LogOut
 from forebay.wire.xylem import Message, Register
 
 HEARTBEAT_MS: Final = 300
@@ -29,7 +29,7 @@ class Part:
         self,
         name: str,
         group: str,
-        core: str,
+        home: str,
         log_address: str,
         *,
         connections: tuple[str, ...] = (),
@@ -49,7 +49,7 @@ class Part:
         )
         self.name = name
         self._connections = connections
-        self.line = CoreLink(core, register)
+        self.line = ComponentLink(home, register)
         self.component = Component(self.line, self.enter, actions)
         self._log = LogOut(log_address, name)
         self.input: DataIn | None = None

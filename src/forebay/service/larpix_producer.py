@@ -14,7 +14,7 @@ from typing import Any, Final, Protocol
 import numpy as np
 
 from forebay.errors import ConfigError, ForebayError
-from forebay.front.larpix.arguments import core_address
+from forebay.front.larpix.arguments import home_address
 from forebay.front.larpix.component import LATER
 from forebay.service.larpix_chips import Chips, read_boards
 from forebay.service.larpix_flow import Records, records_of_messages
@@ -79,7 +79,7 @@ class Producer(Part):
         super().__init__(
             "LArPix board",
             "BOARD",
-            core_address(arguments),
+            home_address(arguments),
             arguments.log_address,
             addresses={"BOARD": arguments.address},
             actions={name: getattr(self, name) for name in _ACTIONS},

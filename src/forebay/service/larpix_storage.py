@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from forebay.errors import StoreError, WireError
-from forebay.front.larpix.arguments import core_address
+from forebay.front.larpix.arguments import home_address
 from forebay.service.larpix_flow import Blocks, Records, seconds_of
 from forebay.service.larpix_part import TURN_S, Part
 from forebay.store.larpix_file import LarpixFile
@@ -48,7 +48,7 @@ class Storage(Part):
         super().__init__(
             "Offline storage",
             "CONSUMER",
-            core_address(arguments),
+            home_address(arguments),
             arguments.log_address,
             connections=("AGGREGATOR",),
         )

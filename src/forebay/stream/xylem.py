@@ -27,7 +27,7 @@ _PATIENCE_S = 5.0
 _AGAIN_S = 1.0
 
 
-class CoreSocket:
+class RouterSocket:
     """The socket of a core, at one address or several: messages with the identity of their sender.
 
     Raises
@@ -68,7 +68,7 @@ class CoreSocket:
             self._context.destroy(linger=200)
 
 
-class CoreLink:
+class ComponentLink:
     """A component's line to the core: registers, keeps up the heartbeat, and registers again for ever.
 
     It has a thread of its own, so that a component that is busy is not given up.

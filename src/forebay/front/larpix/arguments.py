@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Sequence
 from typing import Final
 
-CORE_PORTS: Final = (50000, 5551)
+PORTS: Final = (50000, 5551)
 """Ports of a core: of larpix-daq 0.2.1, and of the README. Our core has both, components use the first."""
 
 LOG_ADDRESS: Final = "tcp://127.0.0.1:56789"
@@ -50,12 +50,12 @@ def parser_of(script: str) -> argparse.ArgumentParser:
     if script in ("core", "producer", "aggregator"):
         add("--public", action="store_true", help="Allow an address that is open to other hosts")
     add("--log-address", default=LOG_ADDRESS, help="Address to connect to global log, including port number")
-    add("--core-port", type=int, help=f"Port of the core instead of {CORE_PORTS[0]}")
+    add("--core-port", type=int, help=f"Port of the core instead of {PORTS[0]}")
     _ADD.get(script, lambda _add: None)(parser)
     return parser
 
 
-def _core(parser: argparse.ArgumentParser) -> None:
+def _conductor(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("--runs", default="larpix_runs.jsonl", help="File to book runs in, where no catalogue is configured")
     add("--config", help="Configuration whose catalogue books the runs")
@@ -94,7 +94,7 @@ def _monitor(parser: argparse.ArgumentParser) -> None:
 
 
 _ADD = {
-    "core": _core,
+    "core": _conductor,
     "producer": _producer,
     "aggregator": lambda parser: parser.add_argument("-d", "--debug", action="store_true", help="Debug mode"),
     "offline_storage": _storage,
@@ -108,6 +108,6 @@ def parse(script: str, words: Sequence[str] | None = None) -> argparse.Namespace
     return parser_of(script).parse_args(words)
 
 
-def core_address(arguments: argparse.Namespace) -> str:
+def home_address(arguments: argparse.Namespace) -> str:
     """Return the address of the core that a component is to join."""
-    return f"{arguments.core}:{arguments.core_port or CORE_PORTS[0]}"
+    return f"{arguments.core}:{arguments.core_port or PORTS[0]}"

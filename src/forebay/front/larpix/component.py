@@ -12,7 +12,7 @@ from forebay.wire import xylem as x
 
 
 class Line(Protocol):
-    """The line to the core; `forebay.stream.xylem.CoreLink` is one."""
+    """The line to the core; `forebay.stream.xylem.ComponentLink` is one."""
 
     inbox: queue.SimpleQueue[tuple[int, x.Message]]
 

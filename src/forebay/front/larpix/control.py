@@ -24,7 +24,7 @@ def differences(accounts: dict[str, dict[str, Any]]) -> list[str]:
 
 
 class Control:
-    """State, transition under way, and the run; see `forebay.front.larpix.core.Core`."""
+    """State, transition under way, and the run; see `forebay.front.larpix.conductor.Conductor`."""
 
     def __init__(
         self,

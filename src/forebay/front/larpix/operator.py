@@ -9,7 +9,7 @@ import time
 from collections.abc import Iterator
 from typing import Any, Final
 
-from forebay.front.larpix.arguments import BASE, CORE_PORTS
+from forebay.front.larpix.arguments import BASE, PORTS
 from forebay.stream.xylem import OneAnswer
 from forebay.wire.xylem import Control
 
@@ -42,9 +42,7 @@ class Operator:
         Of the core; 5551 for a core of the README's generation.
     """
 
-    def __init__(
-        self, address: str | None = None, *, who: str | None = None, port: int = CORE_PORTS[0]
-    ) -> None:
+    def __init__(self, address: str | None = None, *, who: str | None = None, port: int = PORTS[0]) -> None:
         self._address = f"{address or BASE}:{port}"
         self._who = who or f"{getpass.getuser()}@{socket.gethostname()}:{os.getpid()}"
         self._open: set[OneAnswer] = set()

@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import Any
 
 from forebay.config import load
-from forebay.front.larpix.arguments import CORE_PORTS
-from forebay.front.larpix.core import Core
+from forebay.front.larpix.arguments import PORTS
+from forebay.front.larpix.conductor import Conductor
 from forebay.service.larpix_book import CatalogBook, FileBook
 from forebay.service.process import notify, say
 from forebay.store.catalog import open_catalog
-from forebay.stream.xylem import CoreSocket, LogOut
+from forebay.stream.xylem import LogOut, RouterSocket
 
 _TURN_S = 0.05
 _WEB_TIMEOUT_S = 1.0
@@ -59,7 +59,7 @@ def _book(arguments: argparse.Namespace) -> CatalogBook | FileBook:
     return FileBook(Path(arguments.runs))
 
 
-def run_core(arguments: argparse.Namespace, stop: threading.Event) -> None:
+def run_conductor(arguments: argparse.Namespace, stop: threading.Event) -> None:
     """Be the core until `stop`.
 
     Raises
@@ -67,8 +67,8 @@ def run_core(arguments: argparse.Namespace, stop: threading.Event) -> None:
     ForebayError
         If a port is in use, an address is open to others without ``--public``, or runs cannot be booked.
     """
-    ports = [arguments.core_port] if arguments.core_port else CORE_PORTS
-    socket = CoreSocket([f"{arguments.address}:{port}" for port in ports], public=arguments.public)
+    ports = [arguments.core_port] if arguments.core_port else PORTS
+    socket = RouterSocket([f"{arguments.address}:{port}" for port in ports], public=arguments.public)
     book = _book(arguments)
     log, web = LogOut(arguments.log_address, "Core"), Web(arguments.web)
     old = ["STOP"]
@@ -84,25 +84,25 @@ def run_core(arguments: argparse.Namespace, stop: threading.Event) -> None:
             web.tell("POST", "/state", {"new": fields["state"], "old": old[0]})
             old[0] = fields["state"]
 
-    core = Core(book, audit, confirm_s=arguments.confirm, drain_s=arguments.drain)
+    conductor = Conductor(book, audit, confirm_s=arguments.confirm, drain_s=arguments.drain)
     say("core", ports=list(ports))
     notify("READY=1")
     try:
         while not stop.is_set():
             received = socket.receive(_TURN_S)
             while received is not None:
-                core.take(*received, time.monotonic())
-                _send(core, socket)
+                conductor.take(*received, time.monotonic())
+                _send(conductor, socket)
                 received = socket.receive(0)
-            core.tick(time.monotonic())
-            _send(core, socket)
+            conductor.tick(time.monotonic())
+            _send(conductor, socket)
     finally:
         socket.close()
         log.close()
         book.close()
 
 
-def _send(core: Core, socket: CoreSocket) -> None:
-    for identity, frames in core.outbox:
+def _send(conductor: Conductor, socket: RouterSocket) -> None:
+    for identity, frames in conductor.outbox:
         socket.send(identity, frames)
-    core.outbox.clear()
+    conductor.outbox.clear()

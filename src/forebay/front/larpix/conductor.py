@@ -29,7 +29,7 @@ class _Pending:
     more: dict[str, Any]
 
 
-class Core:
+class Conductor:
     """Decides what is said to whom; `outbox` holds it until it is sent.
 
     Parameters
