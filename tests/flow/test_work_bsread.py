@@ -10,7 +10,7 @@ import h5py
 import pytest
 
 from forebay.config import parse
-from forebay.errors import ConfigError, OverwrittenError, RingError
+from forebay.errors import ConfigError, OverwrittenError, RingError, StoreError
 from forebay.job import Job
 from forebay.ring.memory import MemoryRing
 from forebay.run.jobs import parse_parameters
@@ -59,7 +59,7 @@ class Stand:
             },
             "test",
         )
-        self.next = 1000
+        self.next, self.began_ns = 1000, T0
         self.step = settings.get("pulse_step", 1)
         self._cache = HeaderCache()
 
@@ -67,11 +67,16 @@ class Stand:
         """Let so many messages come."""
         pulses = range(self.next, self.next + n * self.step, self.step)
         self.next += n * self.step
-        times = [T0 + (p - 1000) * PERIOD_NS for p in pulses]
+        times = [self.began_ns + (p - 1000) * PERIOD_NS for p in pulses]
         events = [decode(SIMULATOR.parts(p, at), self._cache) for p, at in zip(pulses, times, strict=True)]
         for ring in (self.disk, self.memory):
             if ring is not None:
                 ring.write(events)
+
+    def restart(self):
+        """Let the source begin to count anew, a little later."""
+        self.began_ns += (self.next - 1000 + 100) * PERIOD_NS
+        self.next = 1000
 
     @contextmanager
     def coming(self):
@@ -233,6 +238,32 @@ def test_a_range_to_come_that_is_cancelled_leaves_a_whole_file(stand):
     thread.join(30)
     assert result[0].files[0].n_got == 0
     assert manifest_of(Path(result[0].files[0].path)).sources["bs"].missing.n == 1000
+
+
+def test_a_counter_that_restarts_ends_it(stand):
+    stand.come(30)
+    one = stand.task("record", images=10_000)
+    result = []
+    with stand.coming():
+        thread = threading.Thread(target=lambda: result.append(record(one)))
+        thread.start()
+        wait_for(lambda: one.standing.n_done > 20)
+    stand.restart()
+    with stand.coming():
+        thread.join(30)
+    found = pulses_of(result[0])
+    assert result[0].reason == "the pulse counter restarted"
+    assert found == list(range(found[0], found[-1] + 1))
+
+
+def test_a_full_disk_is_refused(stand):
+    stand.come(30)
+    limits = stand.config.record.model_copy(update={"min_free_bytes": 2**62})
+    stand.config = stand.config.model_copy(update={"record": limits})
+    with pytest.raises(StoreError, match="min_free_bytes"):
+        record(stand.task(pulses="1000..1009"))
+    with pytest.raises(StoreError, match="min_free_bytes"):
+        plan(stand.config, "record", {"sources": ["bs"], "seconds": 1}, stand.folder)
 
 
 def test_nothing_comes(stand):

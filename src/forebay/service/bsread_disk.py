@@ -8,9 +8,11 @@ from contextlib import closing
 from dataclasses import asdict
 from pathlib import Path
 
+from forebay.config import Config
 from forebay.errors import ForebayError, RingError
 from forebay.event import Event
 from forebay.ports import Sink
+from forebay.pulse import PulseRange
 from forebay.ring.disk import Decode, DiskReader, DiskRing, DiskSource
 from forebay.ring.disk_limits import DiskLimits
 from forebay.ring.disk_tail import tail
@@ -36,6 +38,18 @@ def decoder() -> Decode:
 def open_ring(directory: Path) -> DiskReader:
     """Return a reader of the ring in a directory; `RingError` if there is none."""
     return DiskReader(directory, decoder())
+
+
+def bsread_on_disk(config: Config, name: str) -> PulseRange | None:
+    """Return oldest to newest pulse on disk; None without a ring on disk, and while it is empty.
+
+    Raises
+    ------
+    RingError
+        If there is to be one, and there is none yet.
+    """
+    disk = config.bsread[name].disk
+    return None if disk is None else open_ring(disk.directory).span
 
 
 class DiskSink:

@@ -17,6 +17,7 @@ from forebay.event import Event
 from forebay.ports import Source
 from forebay.pulse import MAX_PULSE_ID, PulseRange
 from forebay.retrieve import Retrieval, Stream
+from forebay.ring.epoch import EpochCounter
 from forebay.service.bsread_disk import open_ring
 from forebay.service.bsread_past import Filled, Inlet
 from forebay.service.bsread_window import LATE_S, SETTLE_S, Window
@@ -187,6 +188,8 @@ class BsreadRecorder:
         if self._retrieval is not None and reason == "the source ended":
             is_gone = self._retrieval.reason == "last pulse" and not self._retrieval.report.got
             return "failed: none of these pulses is left, or came" if is_gone else self._retrieval.reason
+        if reason == "the source ended":
+            return "the pulse counter restarted"
         is_over = reason == "last pulse" or (reason == "stopped" and not self._stop.is_set())
         return "time over" if self._request.seconds is not None and is_over else reason
 
@@ -232,19 +235,25 @@ class BsreadRecorder:
 
 
 class _Coming:
-    """A buffer's messages after the newest one that it has, with which it begins."""
+    """A buffer's messages after the newest, with which it begins, until the counter restarts."""
 
     def __init__(self, inlet: Inlet) -> None:
         self._inlet = inlet
         self._begun = False
+        self._epochs = EpochCounter()
 
     @property
     def counters(self) -> dict[str, int]:
         return self._inlet.counters
 
     def read(self, timeout: float) -> Sequence[Event] | None:
-        events = self._inlet.read(timeout)
-        if events and not self._begun:
+        if self._epochs.epoch:
+            return None
+        came = self._inlet.read(timeout)
+        if not came:
+            return came
+        events = [event for event in came if not self._epochs.place(event.pulse_id, event.time_ns)]
+        if not self._begun:
             self._begun = True
             return events[1:]
         return events

@@ -90,7 +90,7 @@ class Recorder:
         detector = detector_config(config, name)
         layout = packet_layout(detector)
         self.path = contained(config.record.directory, file)
-        _check_disk(config, self.path)
+        check_disk(config, self.path)
         disk = None if detector.buffer is None else detector.buffer.directory
         past = DiskReader(disk, decode) if disk is not None and request.range is not None else None
         start = "newest" if request.range is None or past is not None else "oldest"
@@ -206,7 +206,8 @@ def _check_past(source: RingFollower, asked: PulseRange | None) -> None:
         )
 
 
-def _check_disk(config: Config, path: Path) -> None:
+def check_disk(config: Config, path: Path) -> None:
+    """Refuse a recording, with `StoreError`, where less than ``record.min_free_bytes`` is free."""
     existing = next(parent for parent in path.parents if parent.exists())
     free = shutil.disk_usage(existing).free
     least = config.record.min_free_bytes

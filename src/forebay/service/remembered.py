@@ -11,8 +11,8 @@ from forebay.errors import RingError
 from forebay.pulse import PulseRange
 from forebay.ring.disk_reader import RecordReader
 from forebay.ring.shared import SharedRing
+from forebay.service.bsread_disk import bsread_on_disk
 from forebay.service.tables import detector_config
-from forebay.service.work_bsread import bsread_on_disk
 
 _Ring = TypeVar("_Ring")
 

@@ -12,8 +12,9 @@ from forebay.pulse import PulseRange
 from forebay.run.jobs import RecordParameters, RetrieveParameters
 from forebay.run.owner import host_name
 from forebay.run.values import Plan
-from forebay.service.bsread_disk import open_ring
+from forebay.service.bsread_disk import bsread_on_disk
 from forebay.service.bsread_record import BsreadRecorder
+from forebay.service.record import check_disk
 from forebay.store.channel_manifest import ChannelManifest
 from forebay.store.manifest import Request
 
@@ -29,21 +30,10 @@ def is_of_bsread(config: Config, source: str) -> bool:
 def bsread_recorder(
     config: Config, asked: RecordParameters | RetrieveParameters, path: Path, request: Request
 ) -> BsreadRecorder:
-    """Return the recording of a job; raises as `BsreadRecorder`."""
+    """Return the recording of a job; raises as `BsreadRecorder`, and if the disk is nearly full."""
+    check_disk(config, path)
     name = asked.sources[0]
     return BsreadRecorder(config.bsread[name], name, path, request, asked.channels, idle_s=asked.idle_s)
-
-
-def bsread_on_disk(config: Config, name: str) -> PulseRange | None:
-    """Return oldest to newest pulse on disk; None without a ring on disk, and while it is empty.
-
-    Raises
-    ------
-    RingError
-        If there is to be one, and there is none yet.
-    """
-    disk = config.bsread[name].disk
-    return None if disk is None else open_ring(disk.directory).span
 
 
 def channels_of(manifest: ChannelManifest) -> dict[str, Any]:
