@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Protocol, TypeVar
 
@@ -28,6 +28,7 @@ _File = TypeVar("_File")
 _LATE_S = 1.0
 _DRAIN_S = 1.0  # at most; what had arrived by the stop is on its way for a few ms
 _QUIET_S = 0.1
+_MOST = 256  # blocks that are written together
 
 
 class StreamRecording(Protocol):
@@ -35,7 +36,7 @@ class StreamRecording(Protocol):
 
     @property
     def counters(self) -> dict[str, int]:
-        """What was received, written and not written, in the unit of the source, and ``lost`` on the way."""
+        """What was received, written and not written, in the unit of the source; `lost_on_the_way`."""
         ...
 
     def run(self, stop: threading.Event) -> None:
@@ -99,7 +100,7 @@ class CameraRecording:
     @property
     def counters(self) -> dict[str, int]:
         """See `StreamRecording`."""
-        return self._file.counters | {"lost": self._inlet.counters["lost"]}
+        return self._file.counters | of_stream(self._inlet.counters)
 
     def run(self, stop: threading.Event) -> None:
         """See `StreamRecording`."""
@@ -163,7 +164,7 @@ class BoardsRecording:
             for name, n in self._file.counters.items()
             if name.startswith("words_")
         }
-        return words | {"lost": self._blocks.counters["lost"]}
+        return words | of_stream(self._blocks.counters)
 
     def run(self, stop: threading.Event) -> None:
         """See `StreamRecording`."""
@@ -200,7 +201,8 @@ class _Blocks:
         self.heard = time.monotonic()
         self._inlet = inlet
         self._seconds = dict.fromkeys(names, 0)
-        self._newest: dict[str, int] = {}
+        self._n_lives = 0
+        self._next: dict[str, int] = {}
         self._behind: dict[str, int] = {}
 
     @property
@@ -215,28 +217,42 @@ class _Blocks:
 
     def read(self, timeout: float) -> Sequence[Event] | None:
         """See `forebay.ports.Source.read`."""
-        events = self._inlet.read(timeout)
+        events: list[Event] = []
+        for _ in range(_MOST):
+            found = self._inlet.read(timeout, most=1)
+            if found is None:
+                return events or None
+            if not found:
+                break
+            events += [self._follow(event) for event in found]
+            timeout = 0.0
         if events:
             self.heard = time.monotonic()
-        return None if events is None else [self._follow(event) for event in events]
+        return events
 
     def _follow(self, event: Event) -> Event:
-        """Return the block with a number beyond that of the one before; remember its second."""
+        """Return the block numbered on from the life of the service before; remember its second."""
         name = event.source
         arrays = messages_of(event)
         if arrays.batch.n_messages:
             self._seconds[name] = int(arrays.batch.seconds[-1])
-        number = event.pulse_id + self._behind.get(name, 0)
-        newest = self._newest.get(name, number - 1)
-        if number <= newest:
-            self._behind[name] = newest + 1 - event.pulse_id
-            number = newest + 1
-        self._newest[name] = number
+        if self._n_lives != (n_lives := self._inlet.counters["senders"]):
+            self._n_lives = n_lives
+            self._behind.clear()
+        if name not in self._behind:
+            self._behind[name] = self._next.get(name, event.pulse_id) - event.pulse_id
+        number = event.pulse_id + self._behind[name]
+        self._next[name] = number + 1
         return Event(name, number, event.time_ns, arrays, event.missing_packets)
 
     def close(self) -> None:
         """Let go of the stream."""
         self._inlet.close()
+
+
+def of_stream(counters: Mapping[str, int]) -> dict[str, int]:
+    """Return ``lost``, events that the service sent and that did not come, and its ``restarts``."""
+    return {"lost": counters.get("lost", 0), "restarts": max(0, counters.get("senders", 0) - 1)}
 
 
 def _opened(stream: Subscriber | _Blocks, open_file: Callable[[], _File]) -> _File:

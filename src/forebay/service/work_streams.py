@@ -14,7 +14,7 @@ from forebay.errors import ConfigError, StoreError
 from forebay.run.jobs import RecordParameters, RetrieveParameters
 from forebay.run.owner import host_name
 from forebay.run.values import Plan
-from forebay.service.stream_record import stream_recording
+from forebay.service.stream_record import of_stream, stream_recording
 from forebay.service.task import Outcome, Standing, Task
 from forebay.service.verdict import verdict
 from forebay.store.catalog import File
@@ -128,8 +128,7 @@ def _outcome(
     unit, n_got = _content(manifest)
     counted = manifest.counters.difference
     prefix = "words_" if unit == "words" else ""
-    stream = counted.receiver.get("stream", {})
-    lost = stream.get("lost", 0)
+    stream = of_stream(counted.receiver.get("stream", {}))
     result: dict[str, Any] = {
         "file": str(path),
         "bytes": path.stat().st_size,
@@ -139,11 +138,12 @@ def _outcome(
         "got": n_got,
         "not_written": counted.recorder.get(f"{prefix}not_written", 0),
         "incomplete": sum(one.n_incomplete for one in manifest.sources.values()),
-        "lost": lost,
-        "restarts": max(0, stream.get("senders", 0) - 1),
+        **stream,
         "counters": msgspec.to_builtins(counted),
     }
-    n_missing = result["not_written"] + (0 if prefix else lost)  # of boards nobody knows the lost words
+    n_missing = result["not_written"] + (
+        0 if prefix else stream["lost"]
+    )  # of boards nobody knows the lost words
     task.follow(lambda: Standing(n_got, job.n_asked))
     file = File(
         path=str(path),
