@@ -269,3 +269,27 @@ def test_writer_and_assembler_in_the_foreground(ssdaq, tmp_path):
             process.communicate()
     (path,) = tmp_path.glob("mine*.hdf5")
     assert check_file(path).problems == []
+
+
+def test_a_subscriber_that_stands_still_costs_nobody_else_anything(ssdaq):
+    """It is stopped by a signal, so that nothing is read for it; the counters say what it did not get."""
+    ssdaq.good("start", "roa", "-d", ssdaq.path)
+    slow = subprocess.Popen(
+        ssdaq.command("ss-example-listener", "-l", ssdaq.local), stdout=subprocess.DEVNULL
+    )
+    try:
+        until(lambda: ssdaq.status()["publishers"][0]["subscribers"] == 1, "the slow one")
+        slow.send_signal(signal.SIGSTOP)
+        with closing(Collected("127.0.0.101", ssdaq.local)) as quick:
+            until(lambda: ssdaq.status()["publishers"][0]["subscribers"] == 2, "the quick one")
+            ssdaq.simulate(3000, "--rate", "1000")
+            ssdaq.wait_readouts(3000)
+            until(lambda: len(quick.numbers) >= 3000, "every readout at the quick one")
+            assert quick.numbers == list(range(1, 3001))
+        publisher = ssdaq.status()["publishers"][0]
+        assert publisher["sent"] == 3000
+        assert publisher["congested"] > 0
+    finally:
+        slow.kill()
+        slow.wait()
+    ssdaq.good("stop", "roa")
