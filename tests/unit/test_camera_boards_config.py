@@ -13,7 +13,7 @@ ONE_BOARD = {"members": [{"io_group": 1}]}
 def test_defaults():
     config = parse({"cameras": {"chec": {}}, "boards": {"tpc": ONE_BOARD}}, "test")
     camera, boards = config.cameras["chec"], config.boards["tpc"]
-    assert (camera.port, camera.window_s, camera.publishers) == (2009, 0.01, [])
+    assert (camera.port, camera.window_s, camera.publishers) == (2009, 0.001, [])
     assert (boards.members[0].name, boards.members[0].port, boards.form) == ("io_group_1", 5555, "packets")
 
 

@@ -45,7 +45,7 @@ class CameraConfig(Model):
     )
     receive_buffer_bytes: int = Field(64 * 2**20, ge=2**16, description="Socket buffer of the port.")
     window_s: float = Field(
-        0.01, gt=0, le=60, description="By how much the time tags of one readout may differ, in seconds."
+        0.001, gt=0, le=60, description="By how much the time tags of one readout may differ, in seconds."
     )
     deadline_s: float = Field(
         4.0, gt=0, le=60, description="Longest wait for a module of a readout, in seconds."
