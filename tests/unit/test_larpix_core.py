@@ -1,6 +1,8 @@
 """The core of larpix-daq: transitions that are confirmed, components that vanish, answers that come late."""
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from forebay.front.larpix.book import MemoryBook
 from forebay.front.larpix.conductor import Conductor
@@ -233,3 +235,46 @@ def test_noise_is_counted(stand):
     stand.core.take(b"n", [b"\xff"], 0.0)
     stand.core.take(b"n", [b"DATA", b"{}", b""], 0.0)
     assert stand.core.n_malformed == 2
+
+
+IDENTITIES = st.sampled_from([BOARD, STORAGE, OPERATOR, b"new"])
+WORDS = st.sampled_from(
+    ["LArPix board", "Offline storage", "STATE", "ACTION", "CLIENTS", "READY", "RUN", "STOP"]
+)
+VALUES = st.recursive(
+    WORDS | st.none() | st.integers(0, 5), lambda one: st.lists(one, max_size=2), max_leaves=3
+)
+CONTROL_MESSAGES = VALUES | st.fixed_dictionaries(
+    {"client_name": VALUES, "action_name": VALUES, "params": VALUES}
+)
+ANYTHING = st.one_of(
+    st.builds(x.Register, name=WORDS, short_name=st.sampled_from(["BOARD", "X"]), heartbeat_ms=st.floats()),
+    st.builds(x.StateReport, state=WORDS, transition=st.integers(0, 3), failed=st.sampled_from(["", "no"])),
+    st.builds(x.ActionResult, id=st.integers(0, 4), name=WORDS, params=VALUES, result=VALUES),
+    st.builds(x.Control, header=WORDS, message=CONTROL_MESSAGES, more=st.dictionaries(WORDS, VALUES)),
+    st.just(x.Ping()),
+    st.just(x.StateRequest()),
+)
+
+
+@given(st.lists(st.tuples(IDENTITIES, ANYTHING, st.floats(0, 2)), max_size=40))
+def test_nothing_that_comes_ends_a_core(messages):
+    stand = Stand()
+    stand.register(BOARD, "LArPix board", "BOARD")
+    for who, message, seconds in messages:
+        stand.send(who, message)
+        stand.now += seconds
+        stand.core.tick(stand.now)
+        assert stand.core.state in x.STATES
+    assert len(set(stand.core.clients.names)) == len(stand.core.clients.names)
+    stand.later(100, alive=[])  # whoever was awaited is given up: it is in no state between states
+    assert stand.core.control.where()["transition"] is None
+
+
+def test_an_answer_that_is_nested_too_deep_is_left_out(stand):
+    ask = {"client_name": "LArPix board", "action_name": "a", "params": []}
+    got = stand.send(OPERATOR, x.Control("ACTION", ask))
+    deep = b"[" * 985 + b"]" * 985
+    body = b'{"id": %d, "name": "a", "params": [], "result": %s}' % (got[0][1].id, deep)
+    stand.core.take(BOARD, [b"ACTION", body], 0.0)
+    assert stand.core.state == "STOP"

@@ -77,6 +77,13 @@ class Conductor:
             self.n_malformed += 1
             self._say("malformed message", {"reason": str(error)})
             return
+        try:
+            self._dispatch(identity, message, now)
+        except WireError as error:  # an answer nested too deep to be passed on
+            self.n_malformed += 1
+            self._say("message not passed on", {"reason": str(error)})
+
+    def _dispatch(self, identity: bytes, message: x.Message, now: float) -> None:
         client = self.clients.get(identity)
         match message:
             case x.Register():
