@@ -3,6 +3,7 @@
 import json
 import resource
 import socket
+import sys
 import urllib.request
 
 import pytest
@@ -202,3 +203,19 @@ def test_the_monitor_shows_a_run(stand):
     stand.until(lambda: json.loads(get("/rates"))["total"] == 0)  # also when data stop
     sent = stand.ended()[0]["account"]["LArPix board"]["packets_sent"]
     assert f"forebay_larpix_packets {sent}" in get("/metrics").decode()
+
+
+def test_a_board_on_the_network(stand):
+    first = free_ports(3, socket.SOCK_STREAM)
+    simulate = ["-m", "forebay", "larpix", "simulate", "-p", first + 1, "--asic", "1", "--chips", 1]
+    stand.spawn("board", [sys.executable, *simulate, "--rate", 2000])
+    stand.start("core")
+    stand.start("producer", "--io-config", "PACMAN_IO", f"1=127.0.0.1:{first + 1}")
+    stand.start("aggregator")
+    stand.start("offline_storage")
+    stand.until_clients({"LArPix board", "LArPix aggregator", "Offline storage"})
+    run(stand)
+    stand.until(lambda: sum(one.stat().st_size for one in (stand.directory / "data").iterdir()) > 30_000)
+    assert stand.ask("end_run")["result"] == "UPDATED"
+    account = stand.ended()[0]["account"]
+    assert account["LArPix board"]["packets_sent"] == account["Offline storage"]["packets_stored"] > 100
