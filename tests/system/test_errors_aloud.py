@@ -173,6 +173,26 @@ def test_no_right_to_write(running):
     assert "may not be written" in done.out
 
 
+def test_no_right_to_write_in_a_job(tmp_path):
+    with Stand(tmp_path, workers={"record": 1, "retrieve": 0}) as stand:
+        (stand.directory / "locked").mkdir(mode=0o555)
+        locked = stand.directory / "locked" / "data"
+        record = {"directory": str(locked), "min_free_bytes": 0}
+        stand.configure(stand.settings | {"record": record})
+        alike = without_privileges()
+        stand.run(before=alike)
+        asked = ("record", stand.name, "--images", 1)
+        where = ("--config", stand.config_path)
+        words = (f"Uid {os.getuid()}", f"may not write in {locked.parent}", "record.directory")
+        done = stand.forebay(*asked, *where, before=alike)
+        assert done.code == 1
+        assert all(word in done.err.splitlines()[-1] for word in words), done
+        runs = stand.forebay("runs", "--json", *where, before=alike)
+        assert json.loads(runs.out) == [], runs  # no number was used up
+        direct = stand.forebay(*asked, "a.h5", "--direct", *where, before=alike)
+        says(direct, f"Cannot make the folder {locked}", "Permission denied")
+
+
 def test_nothing_came(stand):
     """Less than was asked for is no success."""
     stand.run()

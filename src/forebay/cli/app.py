@@ -66,9 +66,26 @@ LogOption = Annotated[
 DEFAULT_CONFIG = Path("forebay.yaml")
 
 
+class _Warnings(logging.Formatter):
+    """What a command warns of while it goes on, in the form of its errors."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the line, without its end."""
+        fields = getattr(record, "fields", {})
+        said = ", ".join(f"{key} {value}" for key, value in fields.items())
+        return f"forebay: {record.getMessage()}" + (f" ({said})" if said else "")
+
+
+def log_to_user() -> None:
+    """Print warnings on standard error; services have a log of their own instead."""
+    stream = logging.StreamHandler(sys.stderr)
+    stream.setFormatter(_Warnings())
+    logging.getLogger("forebay").addHandler(stream)
+
+
 def main() -> NoReturn:
     """Run the command line; an error is one readable line and exit code 1."""
-    logging.basicConfig(format="forebay: %(message)s", level=logging.WARNING)  # services have their own
+    log_to_user()
     try:
         app()
     except ForebayError as error:

@@ -25,6 +25,7 @@ from forebay.service.pump import pump
 from forebay.store.channel_file import ChannelFile
 from forebay.store.channel_manifest import ChannelManifest, ChannelRecording
 from forebay.store.manifest import Counters, Request
+from forebay.store.paths import make_folder
 from forebay.stream.bsread import BsreadInlet
 
 _HWM: Final = 10
@@ -108,7 +109,7 @@ class BsreadRecorder:
         self._window = Window(source, idle_s=wait_s)
         self._window.set_last_pulse(MAX_PULSE_ID)  # it is here to sort; the end is found otherwise
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
+            make_folder(path.parent)
             recording = ChannelRecording(
                 source=name,
                 layout=config.layout,

@@ -26,7 +26,7 @@ from forebay.service.tables import detector_config, packet_layout
 from forebay.service.upstream import Upstream
 from forebay.store.hdf5 import ImageFile
 from forebay.store.manifest import Manifest, Recording, Request, fields_of
-from forebay.store.paths import contained
+from forebay.store.paths import contained, make_folder
 
 _RELEASE_MARGIN_S = 0.5
 
@@ -110,7 +110,7 @@ class Recorder:
                 late_s = detector.build.deadline_s + _RELEASE_MARGIN_S
                 self._selected = Selected(source, request, idle_s=idle_s, late_s=late_s)
             self._request = request
-            self.path.parent.mkdir(parents=True, exist_ok=True)
+            make_folder(self.path.parent)
             recording = Recording(
                 source=name,
                 shape=self._upstream.image_shape,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -70,6 +71,7 @@ def _plan_file(config: Config, asked: RecordParameters | RetrieveParameters, dir
     source = asked.sources[0]
     path = contained(directory, file_name(asked.file, 1, 1, source))
     existing = _existing(path.parent)
+    _check_rights(existing)
     if existing == path.parent and "{" not in (asked.file or DEFAULT_FILE).replace("{source}", ""):
         check_free(path)
     pattern = str(directory.resolve() / (asked.file or DEFAULT_FILE).replace("{source}", source))
@@ -111,6 +113,16 @@ def _check_past(source: str, pulses: PulseRange | None, span: PulseRange | None)
         raise ConfigError(
             f"Pulses {pulses} have left the rings of {source}, which hold {span}.",
             "Ask for newer pulses, or give the ring more slots, or the detector a buffer on disk.",
+        )
+
+
+def _check_rights(existing: Path) -> None:
+    if not existing.is_dir():
+        raise StoreError(f"{existing} is a file, and was to be a folder.", "Give another name.")
+    if not os.access(existing, os.W_OK | os.X_OK, effective_ids=True):
+        raise StoreError(
+            f"Uid {os.geteuid()} of the worker on {host_name()} may not write in {existing}.",
+            "Give it the right to, or name another folder: record.directory, or that of the proposal.",
         )
 
 

@@ -19,7 +19,7 @@ from forebay.service.epics_file import write_pvs
 from forebay.service.task import Outcome, Standing, Task
 from forebay.store.catalog import File
 from forebay.store.left import manifest_of
-from forebay.store.paths import part_of
+from forebay.store.paths import make_folder, part_of
 
 MOST_WAIT_S = 7 * 86_400.0
 """A range that has not passed after so long never will."""
@@ -43,7 +43,7 @@ def record_pvs(task: Task, asked: RecordParameters | RetrieveParameters, path: P
         n_tries = sum(change.state == "running" for change in task.job.history)
         if n_tries > 1 and (asked.file is None or "{acquisition" in asked.file):
             part_of(path).unlink(missing_ok=True)  # a dead worker's: nobody else has this number
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(path.parent)
         try:
             written = write_pvs(
                 task.config,

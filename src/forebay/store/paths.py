@@ -74,6 +74,14 @@ def check_free(final: Path) -> None:
             )
 
 
+def make_folder(directory: Path) -> None:
+    """Make a folder and those above it, where they are not there; `StoreError` if that cannot be."""
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise explain(error, f"Cannot make the folder {directory}") from error
+
+
 def sync(path: Path) -> None:
     """Return once a file, or the names in a directory, are on the disk."""
     fd = os.open(path, os.O_RDONLY)
