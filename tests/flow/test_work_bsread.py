@@ -67,6 +67,10 @@ class Stand:
         """Let so many messages come."""
         pulses = range(self.next, self.next + n * self.step, self.step)
         self.next += n * self.step
+        self.send(pulses)
+
+    def send(self, pulses):
+        """Let messages of these pulses come, in this order."""
         times = [self.began_ns + (p - 1000) * PERIOD_NS for p in pulses]
         events = [decode(SIMULATOR.parts(p, at), self._cache) for p, at in zip(pulses, times, strict=True)]
         for ring in (self.disk, self.memory):
@@ -161,6 +165,20 @@ def test_disk_memory_and_what_comes_in_one_range(stand):
     assert counters["from_past"] + counters["from_live"] == 390
 
 
+@pytest.mark.parametrize("with_disk", [True, False])
+def test_messages_that_overtake_each_other_are_all_in_the_file(tmp_path, with_disk):
+    with closing(Stand(tmp_path, with_disk=with_disk)) as stand:
+        stand.come(10)
+        one = stand.task("record", pulses="1005..1029")
+        result = []
+        thread = threading.Thread(target=lambda: result.append(record(one)))
+        thread.start()
+        wait_for(lambda: one.standing.n_done >= 5 and stand.output.consumers)
+        stand.send([1011, 1010, 1013, 1014, 1012, *range(1015, 1029), 1030, 1029])
+        thread.join(30)
+    assert pulses_of(result[0]) == list(range(1005, 1030))
+
+
 def test_a_buffer_without_disk_gives_its_memory(tmp_path):
     with closing(Stand(tmp_path, with_disk=False)) as stand:
         stand.come(120)  # memory holds 1070..1119
@@ -192,8 +210,13 @@ def test_a_ring_that_is_not_there_is_said(tmp_path):
 
 def test_a_number_from_now_on(stand):
     stand.come(30)
+    result = []
+    thread = threading.Thread(target=lambda: result.append(record(stand.task("record", images=25))))
+    thread.start()
+    wait_for(lambda: stand.output.consumers)
     with stand.coming():
-        done = record(stand.task("record", images=25))
+        thread.join(30)
+    (done,) = result
     found = pulses_of(done)
     assert (done.reason, done.failed, len(found)) == ("count reached", False, 25)
     assert found[0] >= 1030
