@@ -63,6 +63,8 @@ class StandInOperator:
         self._runs: dict[str, list[Run]] = {}
         self._states: dict[str, Any] = {}
         self._proposals = ["default", "p1", "p2"]
+        self._folders: dict[str, str] = {}
+        self._closed: set[str] = set()
 
     def _enter(self, proposal: str | None = None) -> None:
         fault, self.fault = self.fault, None
@@ -204,7 +206,25 @@ class StandInOperator:
 
     def proposals(self) -> list[Proposal]:
         self._enter()
-        return [Proposal(name=name, directory=f"/data/{name}") for name in self._proposals]
+        return [self._proposal(name) for name in self._proposals]
+
+    def _proposal(self, name) -> Proposal:
+        folder = self._folders.get(name, f"/data/{name}")
+        return Proposal(name=name, directory=folder, closed_ns=1 if name in self._closed else None)
+
+    def put_proposal(self, name, directory) -> Proposal:
+        self._enter()
+        if name not in self._proposals:
+            self._proposals.append(name)
+        self._folders[name] = str(directory)
+        return self._proposal(name)
+
+    def close_proposal(self, name) -> Proposal:
+        self._enter(name)
+        if name in self._closed:
+            raise StateError(f"Proposal {name} is closed already.")
+        self._closed.add(name)
+        return self._proposal(name)
 
     def routines(self) -> dict[str, str]:
         self._enter()

@@ -366,6 +366,42 @@ def test_a_closed_proposal_takes_nothing(operator, worker, catalog, tmp_path):
         operator.request("record", RECORD, proposal="p1")
 
 
+def test_proposals_are_booked_moved_and_closed(operator, worker, tmp_path):
+    one, other = tmp_path / "one", tmp_path / "other"
+    one.mkdir()
+    other.symlink_to(one)
+    assert operator.put_proposal("p1", str(other)).directory == str(one)
+    assert operator.put_proposal("p1", tmp_path).directory == str(tmp_path)
+    assert [proposal.name for proposal in operator.proposals()] == ["p1"]
+    assert operator.request("record", RECORD, proposal="p1")
+    assert operator.close_proposal("p1").closed
+    for asked in (
+        lambda: operator.close_proposal("p1"),
+        lambda: operator.request("record", RECORD, proposal="p1"),
+    ):
+        with pytest.raises(StateError, match="p1"):
+            asked()
+    with pytest.raises(UnknownError, match="p9"):
+        operator.close_proposal("p9")
+
+
+@pytest.mark.parametrize(
+    ("name", "folder", "said"),
+    [
+        ("a b", "/tmp", "'a b' cannot be the name"),
+        ("p1", "data", "data of proposal p1 is not a full path"),
+        ("p1", "/nowhere/at/all", "no folder /nowhere/at/all"),
+        ("p1", "/dev/null", "no folder /dev/null"),
+        ("p1", "/x\0y", "no folder"),
+        ("p1", "/" + "x" * 3000, "no folder"),
+    ],
+)
+def test_proposals_that_cannot_be(operator, name, folder, said):
+    with pytest.raises(ConfigError, match=said):
+        operator.put_proposal(name, folder)
+    assert operator.proposals() == []
+
+
 class Obedient(threading.Thread):
     """Takes jobs as a worker does, and ends them when it is told to; `deaf` ones never begin."""
 

@@ -278,8 +278,13 @@ OPERATE = [
     ("POST", "/proposals/p1/run/stop"),
     ("POST", "/proposals/p1/run/abort"),
 ]
-ADMIN = [("GET", "/configuration")]
-BODIES = {"/jobs": RECORD, "/plan": RECORD, "/proposals/p1/run/prepare": {"sources": ["jf"]}}
+ADMIN = [("GET", "/configuration"), ("PUT", "/proposals/p1"), ("POST", "/proposals/p1/close")]
+BODIES = {
+    "/jobs": RECORD,
+    "/plan": RECORD,
+    "/proposals/p1/run/prepare": {"sources": ["jf"]},
+    "/proposals/p1": {"directory": "/data/p1"},
+}
 
 
 @pytest.mark.parametrize(
@@ -337,6 +342,21 @@ def test_a_token_for_one_proposal(serve, operator, tokens):
     assert operator.job("of-p2").state == "queued"
     stolen = {**RECORD, "proposal": "p1", "id": "of-p2"}
     refusal(client.post("/jobs", json=stolen), 404)
+
+
+def test_proposals_are_booked_and_closed(serve, tokens):
+    client = serve(token=tokens.add("ann", "admin"))
+    made = client.put("/proposals/p7", json={"directory": "/data/seven"}).json()
+    assert (made["name"], made["directory"], made["closed_ns"]) == ("p7", "/data/seven", None)
+    assert [one["name"] for one in client.get("/proposals").json()][-1] == "p7"
+    assert client.post("/proposals/p7/close").json()["closed_ns"]
+    assert "closed already" in refusal(client.post("/proposals/p7/close"), 409)
+    assert "no proposal p9" in refusal(client.post("/proposals/p9/close"), 404)
+    refusal(client.put("/proposals/p7", json={}), 422)
+    refusal(client.put("/proposals/%20", json={"directory": "/data"}), 422)
+    some = serve(token=tokens.add("eve", "admin", ["p1"]))
+    assert "is for p1, not for p2" in refusal(some.put("/proposals/p2", json={"directory": "/x"}), 403)
+    assert "is for p1, not for p2" in refusal(some.post("/proposals/p2/close"), 403)
 
 
 def test_a_job_belongs_to_who_asked(serve, tokens):

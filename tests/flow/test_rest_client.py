@@ -123,6 +123,8 @@ def test_the_operators_methods(gateway, client):
     assert client.runs("p2", before=1) == []
     assert client.files("p1", run=1, job_id="a") == operator.files("p1")
     assert client.proposals() == operator.proposals()
+    assert client.put_proposal("p8", "/data/p8") == operator.proposals()[-1]
+    assert client.close_proposal("p8").closed
     assert client.routines() == operator.routines()
     assert client.status("p1").run == operator.run_status("p1")
     client.record(["jf"], images=1, id="b")

@@ -65,6 +65,8 @@ WAYS = [
     "/metrics",
     "/plan",
     "/proposals",
+    "/proposals/{proposal}",
+    "/proposals/{proposal}/close",
     "/proposals/{proposal}/run",
     "/proposals/{proposal}/run/abort",
     "/proposals/{proposal}/run/prepare",

@@ -275,6 +275,25 @@ def test_commands(stand, operator):
     assert stand.forebay("cancel", "long", *where).code == 1
 
 
+def test_commands_for_proposals(stand, operator, tmp_path):
+    where = ("--config", stand.config_path)
+    folder = tmp_path / "p12345"
+    done = stand.forebay("proposal", "add", "p12345", folder, *where)
+    assert done.code != 0
+    assert "no folder" in done.err
+    folder.mkdir()
+    (added,) = json.loads(stand.forebay("proposal", "add", "p12345", folder, "--json", *where).out)
+    assert (added["name"], added["directory"]) == ("p12345", str(folder.resolve()))
+    assert "p12345" in stand.forebay("proposal", "list", *where).out
+    recorded = stand.forebay("record", stand.name, "--images", 5, "-p", "p12345", *where)
+    assert recorded.code == 0, recorded
+    assert list(folder.rglob("*.h5"))
+    assert stand.forebay("proposal", "close", "p12345", *where).code == 0
+    refused = stand.forebay("record", stand.name, "--images", 5, "-p", "p12345", *where)
+    assert refused.code != 0
+    assert "closed" in refused.err
+
+
 def test_ctrl_c_ends_what_was_to_go_on_until_told_and_leaves_the_rest(stand, operator):
     where = ("--config", stand.config_path)
     until = stand.start("record", stand.name, "until.h5", *where)

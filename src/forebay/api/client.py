@@ -14,12 +14,14 @@ import threading
 import time
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 from urllib.parse import quote, urlencode, urlsplit
 
 import msgspec
 
+from forebay.api.server_sent import server_sent
 from forebay.errors import ConfigError, ServiceError
 from forebay.job import ENDS, Job
 from forebay.run.answers import raise_error
@@ -218,6 +220,19 @@ class Client:
 
         return self._ask("GET", "/proposals", list[Proposal])
 
+    def put_proposal(self, name: str, directory: str | Path) -> Proposal:
+        """Book a proposal, or give one that is known another folder, a full path on the gateway's host."""
+        from forebay.store.catalog.values import Proposal
+
+        wanted = {"directory": str(directory)}
+        return self._ask("PUT", f"/proposals/{quote(name, '')}", Proposal, wanted, again=True)
+
+    def close_proposal(self, name: str) -> Proposal:
+        """Let nothing be added to a proposal any more; `StateError` if it is closed already."""
+        from forebay.store.catalog.values import Proposal
+
+        return self._ask("POST", f"/proposals/{quote(name, '')}/close", Proposal)
+
     def routines(self) -> dict[str, str]:
         """Return the routines that can be run, and what each does."""
         return self._ask("GET", "/routines", dict[str, str])
@@ -246,7 +261,7 @@ class Client:
                 path = "/watch" + (f"?{urlencode({'job': job_id})}" if job_id else "")
                 response = self._send(connection, "GET", path, None, headers)
                 has_begun = True
-                for event, number, data in _events(response):
+                for event, number, data in server_sent(response):
                     if event == "gap" and job_id:
                         continue  # how the job stands comes next, or with the next news of it
                     if event == "gap":
@@ -370,21 +385,3 @@ class Client:
 
 def _given(**values: Any) -> dict[str, Any]:
     return {name: value for name, value in values.items() if value is not None}
-
-
-def _events(response: http.client.HTTPResponse) -> Iterator[tuple[str, str, bytes]]:
-    """Yield name, id and data of each server-sent event; comments are left out."""
-    event, number, data = "", "", b""
-    for line in response:
-        name, _, value = line.rstrip(b"\r\n").partition(b": ")
-        match name:
-            case b"event":
-                event = value.decode()
-            case b"id":
-                number = value.decode()
-            case b"data":
-                data = value
-            case b"" if data:
-                yield event, number, data
-                event, number, data = "", "", b""
-    raise http.client.IncompleteRead(b"")

@@ -125,6 +125,17 @@ class Prepare(Model):
     timeout: Seconds = Field(10.0, description="How long services may take to confirm, in seconds.")
 
 
+class Folder(Model):
+    """Where the files of a proposal go."""
+
+    directory: str = Field(
+        min_length=1,
+        max_length=4000,
+        description="Full path of a folder that is there.",
+        examples=["/data/p12345"],
+    )
+
+
 class Patience(Model):
     """How long services may take to confirm."""
 

@@ -16,6 +16,7 @@ from forebay.api.dashboard import add_page
 from forebay.api.feed import update_of
 from forebay.api.models import Patience, Prepare, mirror, mirrors
 from forebay.api.rest_data import add_data
+from forebay.api.rest_proposals import add_proposals
 from forebay.api.route import (
     REFUSALS,
     WAIT_S,
@@ -56,6 +57,7 @@ def rest_app(rest: Rest) -> FastAPI:
     _waiting(app, rest)
     _runs(app, rest)
     add_data(app, rest)
+    add_proposals(app, rest)
     add_page(app)
     return app
 

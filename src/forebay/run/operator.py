@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
@@ -13,6 +14,7 @@ from forebay.ports import Bus
 from forebay.run.ending import GOING_ON, cancel, finish
 from forebay.run.intake import DEFAULT_PROPOSAL as DEFAULT_PROPOSAL
 from forebay.run.intake import Intake
+from forebay.run.proposals import check_proposal
 from forebay.run.runs import Runs
 from forebay.run.values import Plan, RunStatus, Status
 from forebay.run.watch import Roll, Watch
@@ -208,6 +210,20 @@ class Operator:
     def proposals(self) -> list[Proposal]:
         """Return every proposal, in the order of their names."""
         return self._catalog.proposals()
+
+    def put_proposal(self, name: str, directory: str | Path) -> Proposal:
+        """Book a proposal, or give one that is known another folder; its numbers go on.
+
+        Parameters
+        ----------
+        directory:
+            Full path of a folder that is there, seen from here and from the workers.
+        """
+        return self._catalog.put_proposal(name, check_proposal(name, directory))
+
+    def close_proposal(self, name: str) -> Proposal:
+        """Let nothing be added to a proposal any more; `StateError` if it is closed already."""
+        return self._catalog.close_proposal(name)
 
     def routines(self) -> dict[str, str]:
         """Return the names of the routines that the configuration registers, and what each does."""
