@@ -145,6 +145,7 @@ def test_a_number_of_readouts_and_not_one_more(config):
     assert check_file(path).problems == []
     (file,) = done.files
     assert (file.n_got, file.n_expected, file.n_missing, file.run) == (5000, 5000, 0, 7)
+    assert (file.first_pulse, file.last_pulse) == (numbers[0] * 1_000_000, numbers[-1] * 1_000_000)
     assert manifest_of_stream(path).requested == Request(images=5000, job="j1")
 
 

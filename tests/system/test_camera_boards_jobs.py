@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from tests.system.stand import Stand, free_ports, wait_until
 
+from forebay.api.client import Client
 from forebay.run.bus import connect
 from forebay.run.operator import Operator
 from forebay.store.catalog import open_catalog
@@ -156,6 +157,17 @@ def test_a_number_of_readouts_by_command(stand, operator, sending):
     wait_until(lambda: stand.metrics().get(("camera.chec", "stream_sent"), 0) >= 100, "metrics", LIMIT_S)
     counters = stand.metrics()
     assert counters["camera.chec", "datagrams"] == counters["camera.chec", "used_datagrams"]
+
+
+def test_both_at_once_by_rest_in_one_run(stand, operator, sending):
+    for source in SERVICE:
+        sending(source)
+    with Client(f"http://127.0.0.1:{stand.api_port}") as client:
+        jobs = [client.wait(job.id, LIMIT_S) for job in client.record(list(SERVICE), seconds=1.5, id="both")]
+    assert [job.state for job in jobs] == ["finished", "finished"]
+    assert len({(job.run, job.acquisition) for job in jobs}) == 1
+    for job in jobs:
+        good(operator, operator.job(job.id))
 
 
 def test_every_readout_that_was_sent_is_in_the_file(operator, sending):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import time
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from forebay.store.left import manifest_of_stream, stream_part_left, throw_away
 from forebay.store.manifest import Request
 from forebay.store.paths import journal_of, part_of
 from forebay.store.readout_layout import ROW_A, ReadoutManifest
+from forebay.store.readout_reader import ReadoutReader
 from forebay.store.recover import recover
 
 
@@ -144,6 +146,7 @@ def _outcome(
     n_missing = result["not_written"] + (
         0 if prefix else stream["lost"]
     )  # of boards nobody knows the lost words
+    first, last = _ends(path) if unit == "readouts" and n_got else (None, None)
     task.follow(lambda: Standing(n_got, job.n_asked))
     file = File(
         path=str(path),
@@ -153,12 +156,21 @@ def _outcome(
         acquisition=job.acquisition,
         source=source,
         n_bytes=result["bytes"],
+        first_pulse=first,
+        last_pulse=last,
         n_expected=n_got + n_missing,
         n_got=n_got,
         n_missing=n_missing,
         created_ns=time.time_ns(),
     )
     return Outcome(result, reason, failed, (file,))
+
+
+def _ends(path: Path) -> tuple[int, int]:
+    """Return the first and the last time tag of a file of readouts, which has some."""
+    with closing(ReadoutReader(path)) as reader:
+        first, last = reader.read(0, 1), reader.read(len(reader) - 1)
+    return int(first["time_ns"][0]), int(last["time_ns"][0])
 
 
 def plan_stream(
