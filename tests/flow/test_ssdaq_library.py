@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from forebay.errors import ConfigError, StoreError
+from forebay.errors import ConfigError, NoAnswerError, StoreError, StreamError
 from forebay.front import ssdaq
 from forebay.front.ssdaq import (
     SSDataReader,
@@ -27,6 +27,7 @@ from forebay.front.ssdaq.readout import SSReadoutB
 from forebay.front.ssdaq.subscribers import AsyncSubscriber, BasicSSReadoutSubscriber, BasicTriggerSubscriber
 from forebay.service.readout_successor import DataReader, SSDataReaderB, SSDataWriterB, TriggerWriter
 from forebay.sim.camera import Camera, CameraOptions
+from forebay.stream.request import ask
 from forebay.wire import ssreadout
 
 pytestmark = pytest.mark.flow
@@ -227,6 +228,27 @@ def test_an_assembler_refuses_what_it_cannot_do():
         SSReadoutAssembler(packet_debug_stream_file="a.txt")
     with pytest.raises(ConfigError, match="here"):
         SSReadoutAssembler(listen_ip="here")
+
+
+def test_a_control_channel_belongs_to_one_assembler(tmp_path):
+    tmp_path.chmod(0o700)
+    endpoint = f"ipc://{tmp_path}/control"
+    kept = Kept()
+    first, second = (
+        SSReadoutAssembler(listen_ip="127.0.0.1", listen_port=0, control=endpoint, publishers=[one])
+        for one in (Kept(), kept)
+    )
+    running = threading.Thread(target=first.run)
+    running.start()
+    until((tmp_path / "control").exists)
+    with pytest.raises(StreamError, match="in use"):
+        second.run()
+    assert kept.is_closed
+    assert ask(endpoint, b"reset_ro_count 1", 20.0) == b"Readout count reset"
+    first.stop()
+    running.join(20)
+    with pytest.raises(NoAnswerError):
+        ask(endpoint, b"status", 0.1)
 
 
 def test_subscribers_of_the_successor():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from ipaddress import ip_address
 from typing import Any
 
@@ -11,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from forebay.assemble.timed import TimedRules
-from forebay.errors import ConfigError
+from forebay.errors import ConfigError, ForebayError
 from forebay.front.ssdaq.readout import SSReadout
 from forebay.service.process import stop_on_signal
 from forebay.service.readout import CameraInput, ReadoutAssembler, ReadoutSink
@@ -86,7 +87,13 @@ class SSReadoutAssembler:
         Exception
             What made a publisher fail.
         """
-        with ControlThread(self._assembler, self._control):
+        with ExitStack() as stack:
+            try:
+                stack.enter_context(ControlThread(self._assembler, self._control))
+            except ForebayError:
+                self.stop()
+                self._assembler.run(self._stop_asked)  # lets go of the port and the publishers
+                raise
             if threading.current_thread() is threading.main_thread():
                 with stop_on_signal() as stop:
                     self._stop_asked = _Either(stop, self._stop_asked)
