@@ -7,8 +7,10 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 
 import h5py
+import msgspec
 import pytest
 
+from forebay.cli.job_view import is_good
 from forebay.config import parse
 from forebay.errors import ConfigError, OverwrittenError, RingError, StoreError
 from forebay.job import Job
@@ -303,6 +305,10 @@ def test_channels_layout_and_step(tmp_path):
         with h5py.File(done.files[0].path) as file:
             assert NAMES[0] not in file
         assert done.result["empty_channels"] == ["NOT-THERE"]
+        asked = {"sources": ["bs"], "channels": ["NOT-THERE"]}
+        job = Job(id="j", kind="record", parameters=asked, state="finished", result=done.result)
+        assert not is_good(job)
+        assert is_good(msgspec.structs.replace(job, parameters={"sources": ["bs"]}))
         fourth = record(stand.task(pulses="1010..1049/4", file="b.h5"))
         assert pulses_of(fourth, root="") == list(range(1012, 1050, 4))
 

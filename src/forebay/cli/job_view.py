@@ -129,6 +129,8 @@ def is_good(job: Job) -> bool:
         return False
     if job.result.get("lost") or job.result.get("restarts"):
         return False
+    if set(job.parameters.get("channels", ())) & set(job.result.get("empty_channels", ())):
+        return False
     return job.n_done >= (job.parameters.get("images") or 0)
 
 
@@ -139,9 +141,14 @@ def _end_rows(job: Job) -> Iterator[tuple[str, str]]:
         missing = account["missing"]
         incomplete = [str(one["pulse_id"]) for one in account["incomplete"]]
         yield "source", source
-        yield "got", f"{account['got']} images of {account['expected']} pulses"
+        what = "messages" if "channels" in job.result else "images"
+        yield "got", f"{account['got']} {what} of {account['expected']} pulses"
         yield "missing", some(missing["n"], missing["ranges"])
         yield "incomplete", some(account["n_incomplete"], incomplete)
+    if "channels" in job.result:
+        yield "channels", str(job.result["channels"])
+    if empty := job.result.get("empty_channels"):
+        yield "no values", some(len(empty), empty)
     if "unit" in job.result:
         yield from _stream_rows(job.result)
     if "returned" in job.result:
