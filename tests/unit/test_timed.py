@@ -348,3 +348,17 @@ def test_whatever_comes_close_together_is_accounted_for(blocks, size):
     bench.drain()
     counters = bench.builder.counters
     assert counters["readouts"] == len(bench.out)
+
+
+def test_a_pause_between_pairs_of_readouts_does_not_widen_the_window():
+    """Half of the distances are the pause then: readouts closer than the window still stay apart."""
+    bench = Bench(window_ns=10 * MS)
+    times = []
+    for i in range(120):
+        pause = SECOND if i == 100 else 0
+        begin = times[-1] + 5 * MS + pause if times else T0
+        times += [begin, begin + 5 * MS]
+        pair = np.array([2 * i, 2 * i + 1])
+        bench.add(np.repeat(ALL, 2), np.tile(times[-2:], len(ALL)), np.tile(pair, len(ALL)), 0.01)
+    bench.drain()
+    assert bench.sets == [([i], 32) for i in range(240)]

@@ -52,4 +52,5 @@ class Spacing:
             return
         self._recent.extend(distances[:_KEPT].tolist())
         known = distances if len(distances) >= _ENOUGH else np.array(self._recent)
-        self.median_ns = int(np.partition(known, len(known) // 2)[len(known) // 2])
+        lower = (len(known) - 1) // 2  # of two in the middle the shorter: the other may be a pause
+        self.median_ns = int(np.partition(known, lower)[lower])
