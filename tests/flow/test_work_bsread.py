@@ -167,6 +167,21 @@ def test_disk_memory_and_what_comes_in_one_range(stand):
     assert counters["from_past"] + counters["from_live"] == 390
 
 
+def test_a_range_to_come_leaves_the_memory_alone(stand):
+    stand.come(N_MEMORY)
+    one = stand.task("record", pulses="1060..1099")
+    result = []
+    thread = threading.Thread(target=lambda: result.append(record(one)))
+    thread.start()
+    wait_for(lambda: stand.output.consumers)
+    stand.come(30)
+    stand.come(30)
+    thread.join(30)
+    assert pulses_of(result[0]) == list(range(1060, 1100))
+    stream = manifest_of(Path(result[0].files[0].path)).counters.end.receiver["stream"]
+    assert stream["received"] <= 61, "the newest of the memory, and what came"
+
+
 @pytest.mark.parametrize("with_disk", [True, False])
 def test_messages_that_overtake_each_other_are_all_in_the_file(tmp_path, with_disk):
     with closing(Stand(tmp_path, with_disk=with_disk)) as stand:

@@ -220,7 +220,9 @@ class BsreadRecorder:
         disk = self._disk
 
         def live() -> Source:
-            inlet = self._inlet = self._connected("pull")
+            newest = None if disk is None else disk.span
+            is_to_come = newest is not None and newest.last < pulses.first  # then leave the memory alone
+            inlet = self._inlet = self._connected("sub" if is_to_come else "pull")
             return inlet if disk is None else Filled(inlet, disk, pulses.first)
 
         stream = Stream(self._name, () if disk is None else (disk,), live)
