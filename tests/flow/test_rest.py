@@ -152,8 +152,20 @@ def test_the_status_is_looked_up_a_few_times_a_second(operator):
     assert glance.look("p1") is glance.recent("p1")
 
 
-def test_the_configuration_shows_no_password(serve):
-    client = serve(bus="amqp://me:hunter2@host/x")
+def test_to_administer_needs_a_token_also_on_this_host(serve):
+    """Others may be logged in here: a proposal's folder says where our workers write."""
+    client = serve()
+    for response in (
+        client.get("/configuration"),
+        client.put("/proposals/p1", json={"directory": "/etc"}),
+        client.post("/proposals/p1/close"),
+    ):
+        assert response.status_code == 403
+        assert "--scope admin" in response.json()["todo"]
+
+
+def test_the_configuration_shows_no_password(serve, tokens):
+    client = serve(bus="amqp://me:hunter2@host/x", token=tokens.add("boss", "admin"))
     assert client.get("/configuration").json()["bus"] == "amqp://me:***@host/x"
 
 

@@ -123,12 +123,18 @@ def test_the_operators_methods(gateway, client):
     assert client.runs("p2", before=1) == []
     assert client.files("p1", run=1, job_id="a") == operator.files("p1")
     assert client.proposals() == operator.proposals()
-    assert client.put_proposal("p8", "/data/p8") == operator.proposals()[-1]
-    assert client.close_proposal("p8").closed
     assert client.routines() == operator.routines()
     assert client.status("p1").run == operator.run_status("p1")
     client.record(["jf"], images=1, id="b")
     assert [one.id for one in client.status().jobs] == ["b"]
+
+
+def test_proposals_are_for_administrators(gateway, client):
+    with pytest.raises(AccessError, match="--scope admin"):
+        client.put_proposal("p8", "/data/p8")
+    with Client(gateway.url, token=gateway.tokens.add("boss", "admin")) as boss:
+        assert boss.put_proposal("p8", "/data/p8") == gateway.operator.proposals()[-1]
+        assert boss.close_proposal("p8").closed
 
 
 def test_errors_are_those_of_the_operator(gateway, client):

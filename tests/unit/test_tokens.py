@@ -140,7 +140,9 @@ def test_scopes_and_proposals(file):
     for proposal in ("p2", None, ""):
         with pytest.raises(AccessError, match="is for p1"):
             demand_proposal(ann, proposal)
-    demand_scope(ANYONE, "admin", "This")
+    demand_scope(ANYONE, "operate", "This")
+    with pytest.raises(AccessError, match="--scope admin"):
+        demand_scope(ANYONE, "admin", "This")
     for proposal in ("p9", None):
         demand_proposal(ANYONE, proposal)
 

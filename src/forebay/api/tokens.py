@@ -70,8 +70,8 @@ class Token(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
         return self.expires is not None and self.expires <= now
 
 
-ANYONE = Token(name="anyone", scope="admin", sha256="", created=datetime(1970, 1, 1, tzinfo=UTC))
-"""Who asks where no token is needed."""
+ANYONE = Token(name="anyone", scope="operate", sha256="", created=datetime(1970, 1, 1, tzinfo=UTC))
+"""Who asks where no token is needed; to administer always needs one: others may work on this host, too."""
 
 
 class TokenFile:
