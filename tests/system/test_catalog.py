@@ -212,6 +212,36 @@ def test_ids_are_booked_once_by_many(catalog):
     assert len(catalog.jobs()) == 20
 
 
+def test_a_request_is_booked_whole_or_not_at_all(catalog):
+    two = [job(i, proposal="p1") for i in (1, 2)]
+    assert [(one.run, one.acquisition) for one in catalog.add_request(two, draws=True)] == [(1, 1), (1, 1)]
+    with pytest.raises(CatalogError):
+        catalog.add_request(
+            [job(3, proposal="p1"), job(4, proposal="p1", parameters={"a": object()})], draws=True
+        )
+    assert [one.number for one in catalog.runs("p1")] == [1], "no number was used up"
+    assert len(catalog.jobs()) == 2
+    three = [*two, job(3, proposal="p1")]
+    assert [(one.id, one.run, one.acquisition) for one in catalog.add_request(three, draws=True)] == [
+        ("job-3", 1, 1)
+    ]
+    assert catalog.add_request(three, draws=True) == []
+    (apart,) = catalog.add_request([job(5, proposal="p1")], draws=False)
+    assert (apart.run, apart.acquisition) == (None, None)
+    assert len(catalog.acquisitions("p1")) == 1
+
+
+def test_one_request_from_many_draws_one_number(catalog):
+    def ask(i):
+        return len(catalog.add_request([job(10 * (i // 8) + k, proposal="p1") for k in (0, 1)], draws=True))
+
+    with ThreadPoolExecutor(8) as pool:
+        added = list(pool.map(ask, range(80)))
+    assert sum(added) == 20
+    assert sorted(one.number for one in catalog.runs("p1")) == list(range(1, 11))
+    assert len(catalog.acquisitions("p1")) == 10
+
+
 # --- files
 
 

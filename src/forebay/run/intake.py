@@ -171,7 +171,7 @@ class Intake:
             if len(known) < len(parts):
                 self._check_queue(len(parts) - len(known))
                 self.plan(kind, value, proposal, run)
-                self._book(kind, parts, ids, proposal, run, deadline_s, known)
+                self._book(kind, parts, ids, proposal, run, deadline_s)
             return [self._catalog.job(id_) for id_ in ids]
 
     def _known(self, kind: str, parts: list[Parameters], ids: list[str]) -> list[Job]:
@@ -207,15 +207,8 @@ class Intake:
         proposal: str,
         run: int | None,
         deadline_s: float | None,
-        known: list[Job],
     ) -> None:
-        """Draw the numbers, write the rows, send the messages; rows that are there keep their numbers."""
-        number: int | None = None
-        if known:
-            run, number = known[0].run, known[0].acquisition
-        elif KINDS[kind].writes:
-            acquisition = self._catalog.begin_acquisition(proposal, run)
-            run, number = acquisition.run, acquisition.number
+        """Draw the numbers and write the rows, all or nothing; then send the messages."""
         now = time.time_ns()
         jobs = [
             Job(
@@ -224,7 +217,6 @@ class Intake:
                 parameters=parameters.model_dump(mode="json"),
                 proposal=proposal,
                 run=run,
-                acquisition=number,
                 n_asked=parameters.n_asked,
                 owner=self._who,
                 created_ns=now,
@@ -232,7 +224,7 @@ class Intake:
             )
             for id_, parameters in zip(ids, parts, strict=True)
         ]
-        for job in [job for job in jobs if self._catalog.add_job(job)]:
+        for job in self._catalog.add_request(jobs, draws=KINDS[kind].writes):
             send(self._bus, job)
 
 

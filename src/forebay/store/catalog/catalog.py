@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -150,14 +150,9 @@ class Catalog:
         """
 
         def work(connection: sa.Connection) -> Acquisition:
-            number = run
-            if number is None:
-                number = numbers.begin_run(connection, proposal, "", "", "open", {}).number
-            return numbers.begin_acquisition(connection, proposal, number)
+            return numbers.next_acquisition(connection, proposal, run)
 
-        return self._write(
-            work, lambda _connection, one: [(proposal, one.run, None), (proposal, one.run, one.number)]
-        )
+        return self._write(work, lambda _connection, one: _both(proposal, one.run, one.number))
 
     def run(self, proposal: str, number: int) -> Run:
         """Return a run."""
@@ -221,6 +216,27 @@ class Catalog:
         return self._write(
             lambda connection: jobs.add_job(connection, job),
             lambda connection, done: jobs.places_of(connection, job.id) if done else (),
+        )
+
+    def add_request(self, asked: Sequence[Job], *, draws: bool) -> list[Job]:
+        """Book the jobs of one request together, and return those that are new.
+
+        They belong to one acquisition: that of those whose ids are known already; else, if the request
+        `draws` one, the next of their run, or of a new run if they have none.
+
+        Raises
+        ------
+        StateError
+            If a number is to be drawn and the proposal is closed.
+        """
+        return self._write(
+            lambda connection: jobs.add_request(connection, asked, draws=draws),
+            lambda _connection, added: {
+                place
+                for job in added
+                if job.proposal is not None and job.acquisition is not None
+                for place in _both(job.proposal, job.run, job.acquisition)
+            },
         )
 
     def advance(
@@ -364,3 +380,8 @@ def _places_of_file(connection: sa.Connection, path: str) -> list[Place]:
     where = (FILES.c.path == path, FILES.c.acquisition.is_not(None))
     row = connection.execute(sa.select(FILES.c.proposal, FILES.c.run, FILES.c.acquisition).where(*where))
     return [(one.proposal, one.run, one.acquisition) for one in row]
+
+
+def _both(proposal: str, run: int | None, acquisition: int | None) -> list[Place]:
+    """Return the places of a run and of one of its acquisitions."""
+    return [(proposal, run, None), (proposal, run, acquisition)]

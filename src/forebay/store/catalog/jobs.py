@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from typing import Any
 
+import msgspec
 import sqlalchemy as sa
 
 from forebay.errors import StateError, UnknownError
 from forebay.job import NEXT, Change, Job, State
+from forebay.store.catalog.numbers import get_proposal, next_acquisition
 from forebay.store.catalog.rows import insert_new, to_json, to_row, with_history
 from forebay.store.catalog.tables import CHANGES, JOBS
 
@@ -23,6 +25,23 @@ def add_job(connection: sa.Connection, job: Job) -> bool:
         return False
     connection.execute(sa.insert(CHANGES), [{"job": job.id, **to_row(one)} for one in history])
     return True
+
+
+def add_request(connection: sa.Connection, asked: Sequence[Job], *, draws: bool) -> list[Job]:
+    """Book the jobs of one request; see `forebay.store.catalog.Catalog.add_request`."""
+    proposal, run, acquisition = asked[0].proposal, asked[0].run, None
+    if draws:
+        assert proposal is not None
+        get_proposal(connection, proposal, lock=True)
+    ids = [job.id for job in asked]
+    if known := get_jobs(connection, JOBS.c.id.in_(ids), limit=len(ids)):
+        run, acquisition = known[0].run, known[0].acquisition
+    elif draws:
+        assert proposal is not None
+        drawn = next_acquisition(connection, proposal, run)
+        run, acquisition = drawn.run, drawn.number
+    booked = [msgspec.structs.replace(job, run=run, acquisition=acquisition) for job in asked]
+    return [job for job in booked if add_job(connection, job)]
 
 
 def get_jobs(connection: sa.Connection, *where: sa.ColumnElement[bool], limit: int = 1) -> list[Job]:

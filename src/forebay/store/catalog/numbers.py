@@ -84,6 +84,13 @@ def begin_acquisition(connection: sa.Connection, proposal: str, number: int) -> 
     return acquisition
 
 
+def next_acquisition(connection: sa.Connection, proposal: str, run: int | None) -> Acquisition:
+    """Book the next acquisition of a run; of a new run if `run` is None."""
+    if run is None:
+        run = begin_run(connection, proposal, "", "", "open", {}).number
+    return begin_acquisition(connection, proposal, run)
+
+
 def _writable(connection: sa.Connection, proposal: str) -> Proposal:
     """Return a proposal whose numbers are ours until the transaction ends; `StateError` if it is closed."""
     owner = get_proposal(connection, proposal, lock=True)
