@@ -22,7 +22,7 @@ from forebay.wire.epics import Update
 
 from .stand import Stand, free_ports, wait_until
 
-pytestmark = [pytest.mark.system, pytest.mark.calm]
+pytestmark = pytest.mark.system
 
 RATE_HZ = 100
 FIRST = 10_000

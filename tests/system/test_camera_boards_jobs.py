@@ -22,7 +22,7 @@ from forebay.store.check import check_file
 from forebay.store.larpix_read import PacketFile
 from forebay.store.readout_reader import ReadoutReader
 
-pytestmark = [pytest.mark.system, pytest.mark.calm]
+pytestmark = pytest.mark.system
 
 RATE_HZ = 200
 WORDS_HZ = 5000

@@ -8,7 +8,7 @@ from tests.system.stand import Stand, wait_until
 
 from forebay.store.catalog import open_catalog
 
-pytestmark = [pytest.mark.system, pytest.mark.calm]
+pytestmark = pytest.mark.system
 
 
 @pytest.fixture(params=["one machine", "many machines"])

@@ -19,7 +19,7 @@ from tests.system.stand import Done, Stand, wait_until, without_privileges
 
 from forebay.store.check import check_file
 
-pytestmark = [pytest.mark.system, pytest.mark.calm]
+pytestmark = pytest.mark.system
 
 ROOT_ONLY = pytest.mark.skipif(
     os.getuid() != 0, reason="only root may mount a small disk, or give a file away"

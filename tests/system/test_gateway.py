@@ -17,7 +17,7 @@ from forebay.errors import AccessError, ConfigError, NoWorkerError, StoreError, 
 from forebay.ring.slots import BUILD_COUNTERS, RECEIVE_COUNTERS
 from forebay.store.check import check_file
 
-pytestmark = [pytest.mark.system, pytest.mark.calm, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.system, pytest.mark.timeout(180)]
 
 
 def free_port() -> int:
