@@ -6,6 +6,7 @@ import ctypes
 import json
 import logging
 import os
+import select
 import signal
 import socket
 import sys
@@ -113,30 +114,38 @@ def stop_on_signal() -> Iterator[threading.Event]:
     The old meaning of both signals returns afterwards. A second SIGINT ends the process at once.
     """
     stop = threading.Event()
-    wake = os.eventfd(0, os.EFD_CLOEXEC)
+    reader, writer = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+    seen: list[int] = []
 
     def on_signal(number: int, _frame: object) -> None:
-        if stop.is_set() and number == signal.SIGINT:
+        if seen and number == signal.SIGINT:
             signal.signal(signal.SIGINT, signal.SIG_DFL)
             signal.raise_signal(signal.SIGINT)
-        os.eventfd_write(wake, 1)
+        seen.append(number)
 
     def set_stop() -> None:
-        """Set the event, not in the thread that was interrupted: it may hold the lock of the event."""
-        os.eventfd_read(wake)
+        """Set the event, not in the thread that was interrupted: it may hold the lock of the event.
+
+        The interpreter writes to the pipe in whichever thread the signal hits, so that nothing needs to
+        wait for the main thread; and a select, unlike a read, goes on where it hits this one.
+        """
+        select.select([reader], [], [])
         stop.set()
 
     thread = threading.Thread(target=set_stop, name="stop", daemon=True)
     thread.start()
     before = {number: signal.signal(number, on_signal) for number in (signal.SIGTERM, signal.SIGINT)}
+    before_fd = signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
     try:
         yield stop
     finally:
+        signal.set_wakeup_fd(before_fd)
         for number, action in before.items():
             signal.signal(number, action)
-        os.eventfd_write(wake, 1)
+        os.write(writer, b"\0")
         thread.join()
-        os.close(wake)
+        os.close(writer)
+        os.close(reader)
 
 
 @contextmanager
