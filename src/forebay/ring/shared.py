@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import secrets
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -309,13 +309,20 @@ def _refuse_more_than_there_is(name: str, total_bytes: int) -> None:
         )
 
 
-def wait_attach(name: str, runtime_dir: Path, timeout: float, *, writable: bool = False) -> SharedRing:
-    """Attach as soon as the ring is there; `RingError` if it is not within `timeout` seconds."""
+def wait_attach(
+    name: str,
+    runtime_dir: Path,
+    timeout: float,
+    *,
+    writable: bool = False,
+    stop: Callable[[], bool] = lambda: False,
+) -> SharedRing:
+    """Attach as soon as the ring is there; `RingError` if it is not within `timeout` s or until `stop`."""
     end = time.monotonic() + timeout
     while True:
         try:
             return SharedRing.attach(name, runtime_dir, writable=writable)
         except RingError:
-            if time.monotonic() >= end:
+            if time.monotonic() >= end or stop():
                 raise
             time.sleep(0.02)

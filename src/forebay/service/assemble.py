@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from forebay.assemble.builder import Builder, Built
 from forebay.config import Config, DetectorConfig
-from forebay.errors import OverwrittenError
+from forebay.errors import OverwrittenError, RingError
 from forebay.ring.shared import SharedRing, wait_attach
 from forebay.ring.slots import BUILD_COUNTERS, FRAME
 from forebay.service.counted import counted
@@ -111,7 +111,12 @@ def assemble(config: Config, name: str, stop: threading.Event) -> None:
     detector = detector_config(config, name)
     puller = FramePuller(ipc(config.runtime_dir, f"{name}.frames"), FRAME)
     try:
-        ring = wait_attach(name, config.runtime_dir, _ATTACH_TIMEOUT_S, writable=True)
+        try:
+            ring = wait_attach(name, config.runtime_dir, _ATTACH_TIMEOUT_S, writable=True, stop=stop.is_set)
+        except RingError:
+            if stop.is_set():
+                return
+            raise
         assembler = Assembler(ring, detector)
         notify("READY=1")
         say("assembling", modules=ring.n_modules, resumed_at=ring.n_events)
