@@ -213,8 +213,11 @@ def small_disk(directory: Path, size_bytes: int) -> Iterator[None]:
         pytest.skip(f"no right to mount here: {done.stderr.strip()}")
     try:
         yield
-    finally:
-        subprocess.run(["umount", str(directory)], check=True)
+    finally:  # a killed process has no command line any more some time before its files are closed
+        wait_until(
+            lambda: not subprocess.run(["umount", str(directory)], check=False).returncode,
+            lambda: f"nobody uses {directory}",
+        )
 
 
 @ROOT_ONLY
