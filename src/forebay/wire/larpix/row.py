@@ -177,9 +177,12 @@ def _old(rows: Rows) -> Rows:
         (rows["local_fifo"] & 1) * is_data,
         (rows["local_fifo"] >> 1) * is_data,
     )
-    keys = np.stack([rows[name][is_word] for name in ("io_group", "io_channel", "chip_id")], 1)
-    known, inverse = np.unique(keys, axis=0, return_inverse=True)
-    texts = np.array(["-".join(map(str, key)) for key in known.tolist()], "S32")
-    if len(texts):
-        old["chip_key"][is_word] = texts[inverse.ravel()]
+    group, channel, chip = (
+        rows[name][is_word].astype(np.uint32) for name in ("io_group", "io_channel", "chip_id")
+    )
+    keys = group << 16 | channel << 8 | chip
+    known = np.unique(keys)
+    texts = [f"{key >> 16}-{key >> 8 & 0xFF}-{key & 0xFF}" for key in known.tolist()]
+    if texts:
+        old["chip_key"][is_word] = np.array(texts, "S32")[np.searchsorted(known, keys)]
     return old
