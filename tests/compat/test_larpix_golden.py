@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from forebay.wire import pacman
-from forebay.wire.larpix import block, dataserver, packets, registers, word
+from forebay.wire.larpix import block, dataserver, packets, register_map, registers, word
 from forebay.wire.pacman_batch import Batch
 
 pytestmark = pytest.mark.compat
@@ -136,13 +136,15 @@ def test_registers(version):
     assert settings == {name: one["default"] for name, one in theirs["registers"].items()}
     assert {
         name: [one.first, one.first + one.n * one.n_bits]
-        for name, one in registers.PARAMETERS[version].items()
+        for name, one in register_map.PARAMETERS[version].items()
     } == {name: one["bits"] for name, one in theirs["registers"].items()}
 
 
 def test_registers_of_version_1():
     theirs = read("packets/registers_1.json")
-    assert registers.default_registers("1").tobytes().hex() == theirs["default_register_bytes"]
+    mine = registers.default_registers("1")
+    assert mine.tobytes().hex() == theirs["default_register_bytes"]
+    assert registers.settings_of(mine, "1") == theirs["defaults"]
 
 
 def test_packet_block():

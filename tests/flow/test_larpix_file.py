@@ -20,7 +20,7 @@ from forebay.store.recover import recover
 from forebay.store.room import Room
 from forebay.wire import pacman
 from forebay.wire.larpix import registers, word
-from forebay.wire.larpix.row import WIDE_ROW
+from forebay.wire.larpix.row import FLAGGED_ROW
 
 pytestmark = pytest.mark.flow
 
@@ -151,9 +151,13 @@ def test_conversion_with_several_kinds_of_words(tmp_path):
         file.close()
     convert(tmp_path / "raw.h5", tmp_path / "packets.h5", asic_versions={3: "3"})
     with PacketFile(tmp_path / "packets.h5") as one, PacketFile(tmp_path / "live.h5") as other:
-        assert one.stored().dtype == WIDE_ROW
+        assert one.stored().dtype == FLAGGED_ROW
         assert one.stored().tobytes() == other.stored().tobytes()
         assert one.rows()["dataword"].max() > 255
+        words = events[1].arrays.batch.words["word"].astype(np.uint64)
+        of_chips = one.rows()[one.rows()["io_group"] == 3][1:]
+        assert of_chips["reset_sample_flag"].tolist() == (words >> np.uint64(44) & np.uint64(1)).tolist()
+        assert of_chips["cds_flag"].tolist() == (words >> np.uint64(45) & np.uint64(1)).tolist()
 
 
 def test_configurations_of_several_versions(tmp_path):

@@ -51,13 +51,16 @@ def test_count_is_exact():
     assert board.is_done
 
 
+@pytest.mark.parametrize("version", ["1", "2", "2b", "lightpix-1", "3"])
 @pytest.mark.parametrize(("steps", "factor"), [(0, 1.0), (8, 0.5), (16, 0.25)])
-def test_thresholds_change_the_rate(steps, factor):
-    board = SimulatedBoard(BoardOptions(rate_hz=50_000), T0)
-    (raised,) = write_words("2", BROADCAST, [64], [40 + steps])
+def test_thresholds_change_the_rate(version, steps, factor):
+    board = SimulatedBoard(BoardOptions(asic_version=version, rate_hz=50_000), T0)
+    address, threshold = (32, 16) if version == "1" else (64, 40)
+    (raised,) = write_words(version, BROADCAST, [address], [threshold + steps])
     for channel in (1, 2):
         ask(board, pacman.Command("D", channel=channel, word=int(raised)))
-    assert counted(board, 1)[0]["data_words"] == pytest.approx(50_000 * factor, rel=0.01)
+    found = counted(board, 1, board.word_format)[0]["data_words"]
+    assert found == pytest.approx(50_000 * factor, rel=0.01)
 
 
 def test_masked_channels_are_silent():

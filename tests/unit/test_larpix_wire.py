@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from forebay.errors import ConfigError, WireError
 from forebay.event import Event
 from forebay.wire import envelope, pacman
-from forebay.wire.larpix import block, dataserver, packets, registers, row, word
+from forebay.wire.larpix import block, configure, dataserver, packets, register_map, registers, row, word
 from forebay.wire.pacman_batch import Batch, PacmanArrays, messages_of
 
 pytestmark = pytest.mark.unit
@@ -20,7 +20,7 @@ DISJOINT = {
     "1": ("packet_type", "chip_id", "channel_id", "timestamp", "dataword", "fifo_half", "fifo_full"),
     "2": ("packet_type", "chip_id", "channel_id", "timestamp", "first_packet", "dataword", "shared_fifo"),
     "diagnostics": ("packet_type", "timestamp", "shared_fifo_events", "local_fifo_events", "dataword"),
-    "3": ("packet_type", "chip_id", "timestamp", "reset_sample", "cds", "dataword", "local_fifo"),
+    "3": ("packet_type", "chip_id", "timestamp", "reset_sample_flag", "cds_flag", "dataword", "local_fifo"),
 }
 
 
@@ -194,11 +194,11 @@ def test_blocks_come_back(words, group, channel):
 
 
 @settings(deadline=None)
-@given(st.sampled_from(["2", "2b", "lightpix-1"]), st.data())
+@given(st.sampled_from(sorted(register_map.PARAMETERS)), st.data())
 def test_settings_come_back(version, data):
     before = registers.default_registers(version)
-    name = data.draw(st.sampled_from(sorted(registers.PARAMETERS[version])))
-    one = registers.PARAMETERS[version][name]
+    name = data.draw(st.sampled_from(sorted(register_map.PARAMETERS[version])))
+    one = register_map.PARAMETERS[version][name]
     values = data.draw(st.lists(st.integers(0, 2**one.n_bits - 1), min_size=one.n, max_size=one.n))
     value = values if one.n > 1 else values[0]
     after = registers.settings_of(registers.with_settings(before, {name: value}, version), version)
@@ -212,12 +212,39 @@ def test_settings_come_back(version, data):
         ("2", {"threshold_global": 256}),
         ("2", {"csa_enable": [1, 0]}),
         ("2", {"threshold_global": "high"}),
-        ("3", {"threshold_global": 1}),
+        ("3", {"csa_gain": 1}),
+        ("4", {"threshold_global": 1}),
     ],
 )
 def test_settings_that_do_not_fit(version, settings):
     with pytest.raises(ConfigError):
         registers.with_settings(registers.default_registers("2"), settings, version)
+
+
+@pytest.mark.parametrize("version", sorted(register_map.PARAMETERS))
+def test_no_bit_belongs_to_two_parameters(version):
+    taken = np.zeros(8 * register_map.N_REGISTERS[version], int)
+    for one in register_map.PARAMETERS[version].values():
+        taken[one.first : one.first + one.n * one.n_bits] += 1
+    assert taken.max() == 1
+
+
+# The chip's test benches put a data packet together bit by bit: type 01, chip id [9:2], channel [15:10],
+# timestamp [43:16], reset sample [44], CDS [45], ADC [55:46], trigger [57:56], odd parity [63]; and
+# configuration packets with type 10 or 11, register address [17:10], data [25:18], magic number [57:26].
+def test_words_of_version_3_as_the_chip_makes_them():
+    bits = 0b01 | 0xAA << 2 | 5 << 10 | 100 << 16 | 1 << 44 | 0 << 45 | 1023 << 46 | 2 << 56 | 1 << 62
+    bits |= (1 - bits.bit_count() % 2) << 63
+    columns = word.decode(np.array([bits], np.uint64), word.V3)
+    found = {name: int(column[0]) for name, column in columns.items()}
+    assert found["packet_type"] == word.V3.data_type == 1
+    assert (found["chip_id"], found["channel_id"], found["timestamp"]) == (0xAA, 5, 100)
+    assert (found["reset_sample_flag"], found["cds_flag"]) == (1, 0)
+    assert (found["dataword"], found["trigger_type"]) == (1023, 2)
+    assert found["valid_parity"]
+    bits = 0b10 | 0x55 << 2 | 0x10 << 10 | 0xC3 << 18 | 0x89504E47 << 26
+    bits |= (1 - bits.bit_count() % 2) << 63
+    assert configure.write_words("3", 0x55, [0x10], 0xC3).tolist() == [bits]
 
 
 def test_old_versions_keep_only_fields_of_the_type():
@@ -271,3 +298,12 @@ def test_server_messages_come_back(kind, number, io_channel):
         assert (again.io_channel, again.words.tolist()) == (io_channel, [number, 0])
     if kind == "T":
         assert again.seconds == number
+
+
+def test_data_of_version_3_are_called_data():
+    words = word.encode({"packet_type": 1, "dataword": 1000, "cds_flag": [1]}, word.V3)
+    rows = np.zeros(1, row.row_type({word.V2, word.V3}))
+    row.fill(rows, words, word.V3)
+    (packet,) = packets.packets_of(rows)
+    said = packet.export()
+    assert (packet.packet_type, said["type_str"], said["dataword"], said["cds_flag"]) == (1, "data", 1000, 1)

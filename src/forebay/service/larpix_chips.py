@@ -10,7 +10,8 @@ import numpy as np
 
 from forebay.errors import ConfigError
 from forebay.service.larpix_flow import ASIC_VERSION
-from forebay.wire.larpix.registers import ALL_PARAMETERS, default_registers, settings_of, with_settings
+from forebay.wire.larpix.register_map import PARAMETERS
+from forebay.wire.larpix.registers import default_registers, settings_of, with_settings
 
 _SUFFIX = "_chip_info.json"
 
@@ -89,7 +90,7 @@ class Chips:
     @staticmethod
     def name_of(address: int) -> str:
         """Return the name of the parameter that begins in, or covers, a register."""
-        for name, one in ALL_PARAMETERS[ASIC_VERSION].items():
+        for name, one in PARAMETERS[ASIC_VERSION].items():
             if one.first < 8 * (address + 1) and 8 * address < one.first + one.n * one.n_bits:
                 return name
         return str(address)

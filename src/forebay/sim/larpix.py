@@ -13,7 +13,7 @@ from forebay.errors import ConfigError, WireError
 from forebay.sim.larpix_faults import Faults
 from forebay.wire import pacman
 from forebay.wire.larpix.configure import BROADCAST
-from forebay.wire.larpix.registers import PARAMETERS, default_registers, settings_of, with_settings
+from forebay.wire.larpix.registers import default_registers, settings_of, with_settings
 from forebay.wire.larpix.word import CONFIG_READ, CONFIG_WRITE, Words, decode, encode, format_of
 from forebay.wire.pacman_account import CLOCK_HZ
 
@@ -103,21 +103,29 @@ class SimulatedBoard:
 
     def _first_configuration(self, chip_id: int) -> NDArray[np.uint8]:
         version = self.options.asic_version
-        if version not in PARAMETERS:
-            return default_registers(version) if version == "1" else np.zeros(256, np.uint8)
-        settings = {"chip_id": chip_id, "threshold_global": 40, "channel_mask": [0] * 64}
-        return with_settings(default_registers(version), settings, version)
+        registers = default_registers(version)
+        if version == "1":
+            return registers
+        settings = {
+            "chip_id": chip_id,
+            "threshold_global": 40,
+            "csa_enable": [1] * 64,
+            "channel_mask": [0] * 64,
+        }
+        return with_settings(registers, settings, version)
 
     def _weights(self) -> NDArray[np.float64]:
         """Return the rate of each channel of each chip, in units of its rate at the start."""
-        if self.options.asic_version not in PARAMETERS:
-            return np.ones(len(self.chips) * (32 if self.options.asic_version == "1" else 64))
         rates = []
         for registers in self.chips.values():
             settings = settings_of(registers, self.options.asic_version)
-            trims = np.array(settings["pixel_trim_dac"]) + np.array(settings["threshold_global"])
-            is_on = np.array(settings["csa_enable"]) * (1 - np.array(settings["channel_mask"]))
-            rates.append(is_on * 2.0 ** -((trims - 56) / _TRIM_STEPS))
+            is_on = 1 - np.array(settings["channel_mask"])
+            if self.options.asic_version == "1":
+                steps = np.array(settings["pixel_trim_thresholds"]) + settings["global_threshold"] - 32
+            else:
+                steps = np.array(settings["pixel_trim_dac"]) + settings["threshold_global"] - 56
+                is_on *= np.array(settings["csa_enable"])
+            rates.append(is_on * 2.0 ** -(steps / _TRIM_STEPS))
         return np.concatenate(rates)
 
     # Requests

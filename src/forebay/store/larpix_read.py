@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from forebay.errors import StoreError
 from forebay.store.larpix_manifest import ChipRegisters
-from forebay.wire.larpix.row import OLD_NAMES, ROW, WIDE_ROW, Rows
+from forebay.wire.larpix.row import FLAGGED_ROW, OLD_NAMES, ROW, WIDE_ROW, Rows
 from forebay.wire.pacman_batch import PacmanArrays
 
 _DATASETS = {"0.0": "raw_packet"}
@@ -77,7 +77,7 @@ class PacketFile(_Opened):
         return rows
 
     def rows(self, start: int = 0, end: int | None = None) -> Rows:
-        """Return rows as `forebay.wire.larpix.row.ROW` or `WIDE_ROW`; columns the file has not are 0."""
+        """Return rows as the narrowest type of `forebay.wire.larpix.row`; columns not in the file are 0."""
         return modern(self.stored(start, end))
 
     @property
@@ -110,14 +110,15 @@ class PacketFile(_Opened):
 def modern(stored: Rows) -> Rows:
     """Return rows of any version as rows of the newest, by the names of their columns."""
     names = stored.dtype.names or ()
-    if stored.dtype in (ROW, WIDE_ROW):
+    if stored.dtype in (ROW, WIDE_ROW, FLAGGED_ROW):
         return stored
     adc = "adc_counts" if "adc_counts" in names else "dataword"
     is_wide = adc in names and stored.dtype[adc].itemsize > 1
-    rows = np.zeros(len(stored), WIDE_ROW if is_wide else ROW)
+    kind = FLAGGED_ROW if "cds_flag" in names else WIDE_ROW if is_wide else ROW
+    rows = np.zeros(len(stored), kind)
     for name in names:
         new = OLD_NAMES.get(name, name)
-        if new in (ROW.names or ()):
+        if new in (kind.names or ()):
             rows[new] = stored[name]
     if "fifo_half" in names:
         rows["local_fifo"] = stored["fifo_half"] | stored["fifo_full"] << 1

@@ -19,7 +19,10 @@ from forebay.wire.larpix.word import (
 )
 
 MAGIC: Final = 0x89504E47
-"""What configuration words of version 3 carry, as their users have it; not tried on a chip."""
+"""What configuration words of version 3 carry in both directions; other words of these types are ignored.
+
+Source: the constants and the test benches of the chip's own description. Not tried on a chip.
+"""
 
 BROADCAST: Final = 255
 """Chip id that every chip takes as its own."""

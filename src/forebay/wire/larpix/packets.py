@@ -32,7 +32,7 @@ class Packet:
         Name of the packet type.
     """
 
-    __slots__ = ("_fields", "chip_key", "type_str")
+    __slots__ = ("_fields", "_says", "chip_key", "type_str")
 
     def __init__(self, row: Any) -> None:
         self._fields: dict[str, int] = dict(zip(row.dtype.names, row.tolist(), strict=True))
@@ -40,7 +40,9 @@ class Packet:
         is_word = fields["packet_type"] < TIMESTAMP
         key = f"{fields['io_group']}-{fields['io_channel']}-{fields['chip_id']}"
         self.chip_key = key if is_word else None
-        self.type_str = PACKET_TYPES.get(fields["packet_type"], "unknown")
+        # Words of version 3 call their data type 1, and have no test packets.
+        self._says = 0 if fields["packet_type"] == 1 and "cds_flag" in fields else fields["packet_type"]
+        self.type_str = PACKET_TYPES.get(self._says, "unknown")
 
     def __getattr__(self, name: str) -> int:
         try:
@@ -69,7 +71,8 @@ class Packet:
             }
             said |= {name: fields[name] for name in ("downstream_marker", "parity")}
             said["valid_parity"] = self.has_valid_parity()
-        return said | {name: fields[name] for name in _OF_TYPE.get(fields["packet_type"], ())}
+        flags = ("reset_sample_flag", "cds_flag") if self._says != fields["packet_type"] else ()
+        return said | {name: fields[name] for name in (*_OF_TYPE.get(self._says, ()), *flags)}
 
     def __repr__(self) -> str:
         said = self.export()

@@ -14,6 +14,7 @@ from forebay.wire.larpix.word import (
     CONFIG_WRITE,
     DATA,
     V1,
+    V3,
     WordFormat,
     Words,
     field,
@@ -74,6 +75,9 @@ ROW: Final = np.dtype(list(_COLUMNS))
 WIDE_ROW: Final = np.dtype([(name, "<u2" if name == "dataword" else kind) for name, kind in _COLUMNS])
 """The same with room for datawords of 10 bits (chips of version 1 and 3)."""
 
+FLAGGED_ROW: Final = np.dtype([*WIDE_ROW.descr, ("reset_sample_flag", "u1"), ("cds_flag", "u1")])
+"""The same with what only words of version 3 have, behind the columns that everybody knows."""
+
 OLD_ROW: Final = np.dtype(
     [
         ("chip_key", "S32"),
@@ -109,6 +113,8 @@ _OF_DATA = (
     "trigger_type",
     "local_fifo",
     "shared_fifo",
+    "reset_sample_flag",
+    "cds_flag",
 )
 _OF_CONFIG = ("register_address", "register_data")
 
@@ -123,7 +129,9 @@ def check_version(version: str) -> None:
 
 def row_type(formats: set[WordFormat] | frozenset[WordFormat]) -> np.dtype[Any]:
     """Return the narrowest rows that hold words of all these formats."""
-    return WIDE_ROW if any(one.fields["dataword"][1] > 8 for one in formats) else ROW
+    if V3 in formats:
+        return FLAGGED_ROW
+    return WIDE_ROW if V1 in formats else ROW
 
 
 def stored_type(version: str, kind: np.dtype[Any]) -> np.dtype[Any]:
@@ -157,7 +165,7 @@ def of_version(rows: Rows, version: str) -> Rows:
     rows = rows.copy()
     for name in _OF_CONFIG:
         rows[name][~is_config] = 0
-    for name in _OF_DATA:
+    for name in (one for one in _OF_DATA if one in (rows.dtype.names or ())):
         rows[name][is_config] = 0
     return _old(rows) if version == "1.0" else rows
 

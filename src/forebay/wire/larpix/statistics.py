@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from forebay.wire.larpix.row import Rows
+from forebay.wire.larpix.window import Window
 from forebay.wire.larpix.word import V1, WordFormat, Words, field
 from forebay.wire.pacman_batch import Batch
 
@@ -59,7 +60,7 @@ class ChipStatistics:
         self._channels = np.zeros((0, N_CHANNELS), np.int64)
         self._adc = np.zeros((0, N_ADC), np.int64)
         self._fifo = np.zeros((0, len(FIFO_FLAGS)), np.int64)
-        self._past: deque[tuple[float, NDArray[np.int64]]] = deque()
+        self._window = Window(self.window_s)
         self._recent: deque[Rows] = deque()
 
     @property
@@ -142,30 +143,20 @@ class ChipStatistics:
 
     def advance(self, now_s: float) -> None:
         """Say what time it is, about once a second, whether data come or not; rates follow."""
-        self._past.append((now_s, self.counts.copy()))
-        while len(self._past) > 2 and self._past[1][0] <= now_s - self.window_s:
-            self._past.popleft()
+        self._window.advance(now_s, self.counts)
 
-    def _rates(self) -> NDArray[np.float64]:
-        """Return (chip, channel) in Hz, between the ends of the window."""
-        rates = np.zeros((self._n, N_CHANNELS))
-        if len(self._past) < 2:
-            return rates
-        (begin, before), (end, after) = self._past[0], self._past[-1]
-        grown = after.astype(np.float64)
-        grown[: len(before)] -= before
-        if end > begin:
-            rates[: len(grown)] = grown / (end - begin)
-        return rates
+    def rates(self) -> NDArray[np.float64]:
+        """Return (chip, channel) in Hz, of the last seconds."""
+        return self._window.rates(self.counts.shape)
 
     @property
     def rate_hz(self) -> float:
         """Data words a second of all chips; 0 when data stop."""
-        return float(self._rates().sum())
+        return float(self.rates().sum())
 
     def group_rates(self) -> dict[int, float]:
         """Return io group -> data words a second."""
-        rates = self._rates().sum(1)
+        rates = self.rates().sum(1)
         groups = self.chips[:, 0]
         return {int(one): float(rates[groups == one].sum()) for one in np.unique(groups)}
 
@@ -174,7 +165,7 @@ class ChipStatistics:
         rates = np.zeros(self._n, CHIP_RATE)
         for i, name in enumerate(("io_group", "io_channel", "chip_id")):
             rates[name] = self.chips[:, i]
-        rates["rate_hz"] = self._rates().sum(1)
+        rates["rate_hz"] = self.rates().sum(1)
         return rates
 
     def channel_rates(self) -> NDArray[np.void]:
@@ -184,7 +175,7 @@ class ChipStatistics:
         for i, name in enumerate(("io_group", "io_channel", "chip_id")):
             rates[name] = self.chips[chip, i]
         rates["channel_id"] = channel
-        rates["rate_hz"] = self._rates()[chip, channel]
+        rates["rate_hz"] = self.rates()[chip, channel]
         return rates
 
     def hot(self, times: float = 10.0, least_hz: float = 1.0) -> NDArray[np.void]:

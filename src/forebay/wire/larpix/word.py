@@ -1,7 +1,8 @@
 """LArPix words: which bits of a word of which chip are which field; decoded column by column.
 
 Bits count from the least significant of the little-endian integer. Sources: the data sheets of the chips as
-larpix-control has them, and for version 3 the branches of its users.
+larpix-control has them; for version 3 its branch for these chips (`packet_v3`) and the test benches of the
+chip's own description, which agree bit by bit.
 """
 
 from __future__ import annotations
@@ -123,8 +124,8 @@ V3: Final = WordFormat(
             **_ALL,
             "channel_id": (10, 6),
             "timestamp": (16, 28),
-            "reset_sample": (44, 1),
-            "cds": (45, 1),
+            "reset_sample_flag": (44, 1),
+            "cds_flag": (45, 1),
             "dataword": (46, 10),
             "magic": (26, 32),
             **_TAIL,
