@@ -63,6 +63,12 @@ def test_nothing_given_is_the_default():
     assert parse_config("SSFileWriter:\n", "a") == read_config(None)
 
 
+def test_the_packet_debug_stream_is_a_key():
+    text = "ReadoutAssembler: {SSReadoutAssembler: {packet_debug_stream_file: /tmp/a.txt}}"
+    settings = parse_config(text, "here").ReadoutAssembler.SSReadoutAssembler
+    assert settings.packet_debug_stream_file == Path("/tmp/a.txt")
+
+
 def test_publishers_of_the_file_take_the_place_of_the_default_one():
     text = "ReadoutAssembler: {ReadoutPublishers: {P: {ip: 127.0.0.1, port: 1}}}"
     assert list(parse_config(text, "a").ReadoutAssembler.ReadoutPublishers) == ["P"]

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from forebay.assemble.datagrams import BlockReceiver
 from forebay.assemble.timed import TimedBuilder, TimedRules
 from forebay.errors import StoreError
+from forebay.service.block_log import lines_of
 from forebay.service.process import say
 from forebay.service.queued import QueuedSink
 from forebay.stream.readouts import ReadoutListener, ReadoutPublisher
@@ -72,6 +73,8 @@ class ReadoutAssembler:
         Get every readout, in order, while publishing is not paused; closed at the end of `run`. One that
         fails is closed and left out, and the others go on. Slow ones belong into a
         `forebay.service.queued.QueuedSink`.
+    block_log:
+        Gets a line of `forebay.service.block_log.LINE` for each block that came; as the sinks otherwise.
 
     Raises
     ------
@@ -86,7 +89,9 @@ class ReadoutAssembler:
         Why sinks were left out.
     """
 
-    def __init__(self, camera: CameraInput, sinks: Sequence[ReadoutSink]) -> None:
+    def __init__(
+        self, camera: CameraInput, sinks: Sequence[ReadoutSink], block_log: QueuedSink | None = None
+    ) -> None:
         self._receiver = BlockReceiver(
             camera.listen_ip, camera.listen_port, camera.rule, camera.receive_buffer_bytes
         )
@@ -95,6 +100,7 @@ class ReadoutAssembler:
         self._camera = camera
         self._builder = TimedBuilder(camera.rules)
         self._sinks = list(sinks)
+        self._block_log = block_log
         self._lock = threading.Lock()
         self._publishes = True
         self._withheld = 0
@@ -117,6 +123,8 @@ class ReadoutAssembler:
             self._receiver.close()
             for sink in self._sinks:
                 self._try(sink.close)
+            if self._block_log is not None:
+                self._try(self._block_log.close)
 
     def _look(self) -> None:
         """Once a second, ask the kernel what it dropped, and find out whether gathering is worth while."""
@@ -137,6 +145,8 @@ class ReadoutAssembler:
         n = self._receiver.counters["datagrams"]
         modules, blocks = self._receiver.read(timeout, self._gather_s)
         now_ns = time.monotonic_ns()
+        if self._block_log is not None and len(blocks):
+            self._log_blocks(self._block_log, lines_of(modules, blocks, time.time_ns()))
         with self._lock:
             if len(blocks):
                 readouts = self._builder.add(modules, blocks, time.time_ns(), now_ns)
@@ -144,6 +154,10 @@ class ReadoutAssembler:
                 readouts = self._builder.tick(now_ns)
         self._hand_on(readouts)
         return self._receiver.counters["datagrams"] > n
+
+    def _log_blocks(self, block_log: QueuedSink, lines: NDArray[np.void]) -> None:
+        if not self._try(lambda: block_log.append(lines)):
+            self._block_log = None
 
     def _hand_on(self, readouts: NDArray[np.void]) -> None:
         if not len(readouts):
@@ -162,7 +176,7 @@ class ReadoutAssembler:
             work()
         except Exception as error:  # noqa: BLE001 - one sink must not take the others with it
             self.failed.append(error)
-            say("readouts are not taken any more", logging.ERROR, reason=str(error))
+            say("a sink takes nothing more", logging.ERROR, reason=str(error))
             return False
         return True
 
@@ -202,6 +216,7 @@ class ReadoutAssembler:
                 }
                 for one in self._publishers()
             ],
+            "block_log": {} if self._block_log is None else dict(self._block_log.counters),
             "queues": [dict(sink.counters) for sink in self._sinks if isinstance(sink, QueuedSink)],
             "failed": [str(error) for error in self.failed],
         }

@@ -22,7 +22,7 @@ from forebay.service.readout_control import default_control, instance_name
 if TYPE_CHECKING:
     import numpy as np
 
-    from forebay.front.ssdaq.configuration import SsdaqConfig
+    from forebay.front.ssdaq.configuration import Assembly, SsdaqConfig
 
 _MODULE = "forebay.service.readout_daemons"
 _ANSWER_S = 5.0
@@ -93,7 +93,21 @@ def _configured(asked: Namespace) -> SsdaqConfig:
         changes["file_prefix"] = asked.filename_prefix
     if getattr(asked, "output_folder", None):
         changes["folder"] = asked.output_folder.absolute()
-    return config.model_copy(update={"SSFileWriter": writer.model_copy(update=changes)})
+    return config.model_copy(
+        update={
+            "SSFileWriter": writer.model_copy(update=changes),
+            "ReadoutAssembler": _with_absolute_log(config.ReadoutAssembler),
+        }
+    )
+
+
+def _with_absolute_log(assembly: Assembly) -> Assembly:
+    """Return the same with a path that holds in a daemon, too, whose working directory is another."""
+    settings = assembly.SSReadoutAssembler
+    if settings.packet_debug_stream_file is None:
+        return assembly
+    changes = {"packet_debug_stream_file": settings.packet_debug_stream_file.absolute()}
+    return assembly.model_copy(update={"SSReadoutAssembler": settings.model_copy(update=changes)})
 
 
 def _start(asked: Namespace) -> None:

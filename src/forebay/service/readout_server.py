@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from ipaddress import ip_address
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,9 @@ from numpy.typing import NDArray
 from forebay.assemble.timed import TimedRules
 from forebay.errors import ConfigError, ForebayError
 from forebay.front.ssdaq.readout import SSReadout
+from forebay.service.block_log import MOST, BlockLog
 from forebay.service.process import stop_on_signal
+from forebay.service.queued import QueuedSink
 from forebay.service.readout import CameraInput, ReadoutAssembler, ReadoutSink
 from forebay.service.readout_control import ControlThread, default_control
 from forebay.wire.senders import ModuleRule
@@ -30,7 +33,8 @@ class SSReadoutAssembler:
     publishers:
         `ZMQReadoutPublisher`, or anything with a method ``publish(readout)``; closed at the end.
     packet_debug_stream_file:
-        Must be None: ``forebay dump`` writes every datagram, with its time, to a file.
+        Gets a line for each block: time tag, time of arrival (ns since 1970 UTC), module; appended. Written
+        beside the work: what the disk does not take in time is left out and counted. None for no file.
     modules:
         Address -> module, for networks of other habits.
     control:
@@ -39,7 +43,7 @@ class SSReadoutAssembler:
     Raises
     ------
     ConfigError
-        If an address or a port cannot be had.
+        If an address or a port cannot be had, or the file not be opened.
     """
 
     def __init__(
@@ -51,15 +55,11 @@ class SSReadoutAssembler:
         buffer_length: int = 1000,
         buffer_time: float = 1e10,
         publishers: Sequence[Any] = (),
-        packet_debug_stream_file: None = None,
+        packet_debug_stream_file: str | Path | None = None,
         *,
         modules: Mapping[str, int] | None = None,
         control: str | None = None,
     ) -> None:
-        if packet_debug_stream_file is not None:
-            raise ConfigError(
-                "packet_debug_stream_file is not supported.", "Record datagrams with forebay dump --port."
-            )
         try:
             address = ip_address(listen_ip)
         except ValueError as error:
@@ -68,7 +68,16 @@ class SSReadoutAssembler:
         rule = ModuleRule(relaxed_ip_range, modules or {})
         sinks = [one if hasattr(one, "append") else _Custom(one) for one in publishers]
         self._control = default_control() if control is None else control
-        self._assembler = ReadoutAssembler(CameraInput(address, listen_port, rule, rules), sinks)
+        block_log = None
+        if packet_debug_stream_file is not None:
+            block_log = QueuedSink(BlockLog(Path(packet_debug_stream_file)), MOST)
+        try:
+            camera = CameraInput(address, listen_port, rule, rules)
+            self._assembler = ReadoutAssembler(camera, sinks, block_log)
+        except BaseException:
+            if block_log is not None:
+                block_log.close()
+            raise
         self._stop_asked = threading.Event()
         self.port = self._assembler.port
 

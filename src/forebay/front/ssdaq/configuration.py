@@ -56,6 +56,8 @@ class Assembler(Model):
 
     Attributes
     ----------
+    packet_debug_stream_file:
+        Gets a line for each block: time tag, time of arrival, module; null for no file.
     modules:
         Address -> module, for networks of other habits; only these are modules if any is given.
     """
@@ -66,6 +68,7 @@ class Assembler(Model):
     buffer_length: Annotated[int, Field(ge=1)] = 1000
     readout_tw: Annotated[float, Field(gt=0, lt=2**62)] = 1e7
     buffer_time: Annotated[float, Field(gt=0, lt=2**62)] = 4e9
+    packet_debug_stream_file: Path | None = None
     modules: dict[str, int] = Field(default_factory=dict)
 
 
