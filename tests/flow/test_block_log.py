@@ -1,4 +1,4 @@
-"""The packet debug stream of SSDAQ: a line for each block, written beside the work, every one accounted for."""
+"""The packet debug stream of SSDAQ: a line for each block, beside the work, every one accounted for."""
 
 import socket
 import threading
@@ -117,7 +117,7 @@ def test_a_full_disk_ends_the_log_and_nothing_else(tmp_path):
 
 
 def test_a_file_that_cannot_be_opened_is_named(tmp_path):
-    with pytest.raises(ConfigError, match="packet_debug_stream_file: .*nowhere"):
+    with pytest.raises(ConfigError, match=r"packet_debug_stream_file: .*nowhere"):
         assembler_with(tmp_path / "nowhere" / "a.txt")
     (tmp_path / "link").symlink_to(tmp_path / "b.txt")
     with pytest.raises(ConfigError, match="packet_debug_stream_file"):

@@ -1,7 +1,8 @@
-"""SSDAQ's packet debug stream: a line of text for each block of a camera that came, in the order of arrival."""
+"""SSDAQ's packet debug stream: a line of text for each block of a camera, in the order of arrival."""
 
 from __future__ import annotations
 
+from io import FileIO
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ from forebay.errors import ConfigError, StoreError
 from forebay.service.daemon import open_log
 
 LINE: np.dtype[np.void] = np.dtype([("time_ns", "<u8"), ("arrived_ns", "<i8"), ("module", "<i8")])
-"""What a line says: time tag of the primary board, when the block came (ns since 1970 UTC), and whose it is."""
+"""Of a line: time tag of the primary board, when the block came (ns since 1970 UTC), and whose it is."""
 
 
 def lines_of(modules: NDArray[np.int64], blocks: NDArray[np.void], arrived_ns: int) -> NDArray[np.void]:
@@ -39,7 +40,7 @@ class BlockLog:
     def __init__(self, path: Path) -> None:
         self.path = path
         try:
-            self._out = open(open_log(path), "ab", buffering=0)  # noqa: SIM115 - lives as long as this
+            self._out = FileIO(open_log(path), "ab")
         except ConfigError as error:
             raise ConfigError(f"packet_debug_stream_file: {error.what}", error.todo) from error
 
