@@ -113,6 +113,11 @@ TELESCOPE: Final = _table(
 )
 
 
+def wire_type(kind: Kind) -> int:
+    """Return how a kind lies on the wire: 0 varint, 1 eight bytes, 2 length and bytes, 5 four bytes."""
+    return _WIRE.get(kind, _BYTES)
+
+
 def decode(schema: Schema, data: bytes, depth: int = 0) -> dict[str, Any]:
     """Read a message; fields that the schema does not have are passed over.
 
@@ -128,7 +133,7 @@ def decode(schema: Schema, data: bytes, depth: int = 0) -> dict[str, Any]:
         field = schema.get(number)
         if field is None:
             continue
-        if wire != _WIRE.get(field.kind, _BYTES):
+        if wire != wire_type(field.kind):
             raise WireError(f"Field {field.name} of a message is of wire type {wire}.")
         one = _value(field, value, depth)
         if field.kind == "messages":
@@ -233,7 +238,7 @@ def encode(schema: Schema, message: Message) -> bytes:
 
 
 def _encoded(number: int, field: Field, value: Any) -> bytes:
-    wire = _WIRE.get(field.kind, _BYTES)
+    wire = wire_type(field.kind)
     head = _number(number << 3 | wire)
     match field.kind:
         case "signed" | "unsigned" | "bool":

@@ -52,6 +52,7 @@ _HEAD: np.dtype[np.void] = np.dtype(
         ("union", "u1", (_UNION_BYTES,)),
     ]
 )
+_SAMPLE_BYTES_AT = 7
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -97,28 +98,51 @@ class TriggerPattern:
         return self.type == 1 if self.type < 2 else bool(self.message_type & 1)
 
 
-def decode(datagram: bytes | memoryview) -> TriggerPattern:
-    """Read one datagram of any type.
+def type_of(datagram: bytes) -> int:
+    """Return the type of a datagram whose magic, type and length are right; nothing is unpacked.
 
     Raises
     ------
     WireError
-        If magic, type or length is none that a trigger pattern has.
+        If one of them is none that a trigger pattern has.
     """
-    data = bytes(datagram)
-    if len(data) < 4 or int.from_bytes(data[:2], "little") != _MAGIC:
-        raise WireError(f"A trigger pattern begins with 0xCAFE, this datagram with {data[:4].hex() or '-'}.")
-    kind = data[2]
+    if len(datagram) < 4 or int.from_bytes(datagram[:2], "little") != _MAGIC:
+        begin = datagram[:4].hex() or "-"
+        raise WireError(f"A trigger pattern begins with 0xCAFE, this datagram with {begin}.")
+    kind, n = datagram[2], len(datagram)
     if kind in (0, 1):
-        return _nominal(data)
-    if kind in (2, 3):
-        return _long(data, kind)
-    raise WireError(f"Trigger pattern of type {kind}: the types are 0 to 3.")
+        if n != _NOMINAL.itemsize:
+            raise WireError(f"A nominal trigger pattern has {_NOMINAL.itemsize} bytes, this one {n}.")
+    elif kind in (2, 3):
+        _check_long(datagram, kind)
+    else:
+        raise WireError(f"Trigger pattern of type {kind}: the types are 0 to 3.")
+    return kind
+
+
+def _check_long(datagram: bytes, kind: int) -> None:
+    n, n_head = len(datagram), _HEAD.itemsize
+    if n < n_head:
+        raise WireError(f"A trigger pattern of type {kind} has {n_head} bytes at least, not {n}.")
+    union = int.from_bytes(datagram[n_head - _UNION_BYTES : n_head], "little")
+    n_fired = N_SUPERPIXELS if kind == 2 else union.bit_count()
+    n_bytes = datagram[_SAMPLE_BYTES_AT]
+    expected = n_head + n_fired * n_bytes
+    if not n_bytes or n != expected:
+        raise WireError(
+            f"A trigger pattern of type {kind} with {n_fired} superpixels of {n_bytes} bytes has "
+            f"{expected} bytes, this one {n}."
+        )
+
+
+def decode(datagram: bytes | memoryview) -> TriggerPattern:
+    """Read one datagram of any type; raises as `type_of`."""
+    data = bytes(datagram)
+    kind = type_of(data)
+    return _nominal(data) if kind < 2 else _long(data, kind)
 
 
 def _nominal(data: bytes) -> TriggerPattern:
-    if len(data) != _NOMINAL.itemsize:
-        raise WireError(f"A nominal trigger pattern has {_NOMINAL.itemsize} bytes, this one {len(data)}.")
     head = np.frombuffer(data, _NOMINAL)[0]
     return TriggerPattern(
         type=int(head["type"]),
@@ -134,20 +158,10 @@ def _nominal(data: bytes) -> TriggerPattern:
 
 
 def _long(data: bytes, kind: int) -> TriggerPattern:
-    if len(data) < _HEAD.itemsize:
-        raise WireError(
-            f"A trigger pattern of type {kind} has {_HEAD.itemsize} bytes at least, not {len(data)}."
-        )
     head = np.frombuffer(data, _HEAD, 1)[0]
     union = _bits(head["union"])
     n_bytes = int(head["sample_bytes"])
     fired = np.arange(N_SUPERPIXELS) if kind == 2 else np.flatnonzero(union)
-    expected = _HEAD.itemsize + fired.size * n_bytes
-    if not n_bytes or len(data) != expected:
-        raise WireError(
-            f"A trigger pattern of type {kind} with {fired.size} superpixels of {n_bytes} bytes has "
-            f"{expected} bytes, this one {len(data)}."
-        )
     pattern = np.zeros((N_SUPERPIXELS, n_bytes * 8), bool)
     pattern[fired] = _bits(np.frombuffer(data, np.uint8, offset=_HEAD.itemsize)).reshape(fired.size, -1)
     return TriggerPattern(
