@@ -12,7 +12,7 @@ from forebay.errors import ConfigError, StoreError
 from forebay.front.larpix.arguments import SCRIPTS, parse
 from forebay.service.larpix_book import CUT_OFF, FileBook
 from forebay.service.larpix_chips import Chips, read_boards
-from forebay.service.larpix_flow import Blocks, records_of_messages, seconds_of
+from forebay.service.larpix_flow import Blocks, records_of, seconds_of
 from forebay.service.larpix_layout import find_layout
 from forebay.service.larpix_log import line_of
 from forebay.service.larpix_picture import chip_map, pixel_map, png
@@ -42,7 +42,7 @@ def test_every_word_of_a_block_comes_through(rows):
     events = list(Blocks().events([(7, records)]))
     for event in events:
         arrays = messages_of(event)
-        own = records_of_messages(list(arrays.messages()), arrays.io_group)
+        own = records_of(arrays)
         mine = records[(records["io_group"] == arrays.io_group) & (records["kind"] == block.WORD)]
         assert own.tobytes() == mine.tobytes()
     with_words = set(records["io_group"][records["kind"] == block.WORD].tolist())

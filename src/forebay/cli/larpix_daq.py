@@ -11,33 +11,49 @@ if TYPE_CHECKING:
     import argparse
     import threading
 
+    from forebay.event import Event
+    from forebay.ports import Sink
     from forebay.service.larpix_producer import BoardLine
 
 _FAKE_CHIPS = tuple((1, chip) for chip in (246, 245, 252, 243))
 _TURN_S = 0.02
+_DRAIN_S = 5.0
 
 
 class FakeIO:
     """A simulated board in the producer's process; data come as time goes on."""
 
-    io_group = 1
+    _io_group = 1
 
     def __init__(self, rate_hz: float) -> None:
         from forebay.sim.larpix import BoardOptions, SimulatedBoard
 
         options = BoardOptions(asic_version="1", chips=_FAKE_CHIPS, rate_hz=rate_hz)
         self._board = SimulatedBoard(options, time.time())
-        self.chips = [f"{self.io_group}-{channel}-{chip}" for channel, chip in _FAKE_CHIPS]
+        self._n_blocks = 0
+        self.chips = chip_keys([self._io_group])
 
-    def take(self, timeout: float) -> Sequence[bytes]:
+    def read(self, timeout: float) -> Sequence[Event]:
         """See `BoardLine`."""
-        time.sleep(min(timeout, _TURN_S))
-        return self._board.messages(time.time())
+        from forebay.service.larpix_flow import event_of
 
-    def send(self, io_channel: int, words: Any) -> None:
+        time.sleep(min(timeout, _TURN_S))
+        messages = self._board.messages(time.time())
+        if not messages:
+            return ()
+        self._n_blocks += 1
+        return [event_of(messages, self._io_group, self._n_blocks - 1)]
+
+    def drain(self, sink: Sink) -> None:
+        """See `BoardLine`; nothing is on its way."""
+        sink.write(self.read(0))
+
+    def send(self, io_group: int, io_channel: int, words: Any) -> None:
         """See `BoardLine`."""
         from forebay.wire.pacman import REQUEST, Command, encode_commands
 
+        if io_group != self._io_group:
+            return  # nobody is there
         commands = [Command("D", channel=io_channel, word=int(word)) for word in words]
         self._board.answer(encode_commands(REQUEST, int(time.time()), commands), time.time())
 
@@ -46,32 +62,45 @@ class FakeIO:
 
 
 class PacmanIO:
-    """A PACMAN board with chips of version 1."""
+    """PACMAN boards with chips of version 1."""
 
-    def __init__(self, text: str) -> None:
+    def __init__(self, texts: Sequence[str]) -> None:
         from forebay.cli.larpix import parse_board
         from forebay.stream.pacman import PacmanCommands, PacmanInlet
 
-        address = parse_board(text if "/" in text else f"{text}/1")
-        self.io_group = address.io_group
-        self.chips = [f"{self.io_group}-{channel}-{chip}" for channel, chip in _FAKE_CHIPS]
-        self._inlet = PacmanInlet([address])
-        self._commands = PacmanCommands(address.command)
+        boards = [parse_board(text if "/" in text else f"{text}/1") for text in texts]
+        self.chips = chip_keys([board.io_group for board in boards])
+        self._inlet = PacmanInlet(boards)
+        self._commands = {board.io_group: PacmanCommands(board.command) for board in boards}
 
-    def take(self, timeout: float) -> Sequence[bytes]:
+    def read(self, timeout: float) -> Sequence[Event] | None:
         """See `BoardLine`."""
-        from forebay.wire.pacman_batch import messages_of
+        return self._inlet.read(timeout)
 
-        return [one for event in self._inlet.read(timeout) or () for one in messages_of(event).messages()]
+    def drain(self, sink: Sink) -> None:
+        """See `BoardLine`: all of the second in which this is called, by the clocks of the boards."""
+        from forebay.service.larpix_record import drain
 
-    def send(self, io_channel: int, words: Any) -> None:
+        drain(self._inlet, [sink], int(time.time()), _DRAIN_S)
+
+    def send(self, io_group: int, io_channel: int, words: Any) -> None:
         """See `BoardLine`."""
-        self._commands.send(io_channel, words)
+        from forebay.errors import ConfigError
+
+        if io_group not in self._commands:
+            raise ConfigError(f"There is no board of io group {io_group}.", f"There are {[*self._commands]}.")
+        self._commands[io_group].send(io_channel, words)
 
     def close(self) -> None:
         """See `BoardLine`."""
         self._inlet.close()
-        self._commands.close()
+        for commands in self._commands.values():
+            commands.close()
+
+
+def chip_keys(io_groups: Sequence[int]) -> list[str]:
+    """Return the chips of each io group where no configuration of a board names them."""
+    return [f"{group}-{channel}-{chip}" for group in io_groups for channel, chip in _FAKE_CHIPS]
 
 
 def board_of(arguments: argparse.Namespace) -> BoardLine:
@@ -81,11 +110,11 @@ def board_of(arguments: argparse.Namespace) -> BoardLine:
     name, *more = ["FakeIO"] if arguments.fake else arguments.io_config
     if name == "FakeIO" and not more:
         return FakeIO(arguments.rate)
-    if name == "PACMAN_IO" and len(more) == 1:
-        return PacmanIO(more[0])
+    if name == "PACMAN_IO" and more:
+        return PacmanIO(more)
     raise ConfigError(
         f"There is no board of {' '.join([name, *more])!r}.",
-        "Give FakeIO, or PACMAN_IO GROUP=HOST[:PORT]; ZMQ_IO and MultiZMQ_IO are boards of another server.",
+        "Give FakeIO, or PACMAN_IO GROUP=HOST[:PORT]...; ZMQ_IO and MultiZMQ_IO are of another server.",
     )
 
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from forebay.event import Event
 from forebay.wire import pacman
 from forebay.wire.larpix import block
-from forebay.wire.pacman_batch import Batch, PacmanArrays
+from forebay.wire.pacman_batch import PacmanArrays
 
 ASIC_VERSION: Final = "1"
 """Blocks of larpix-daq have words of chips of this version, and of no other."""
@@ -59,18 +59,22 @@ class Blocks:
             for group, messages in messages_of_records(records, seconds).items():
                 groups.setdefault(group, []).extend(messages)
         for group, messages in groups.items():
-            lengths = np.fromiter(map(len, messages), np.uint32, len(messages))
-            arrays = PacmanArrays(b"".join(messages), lengths, group, ASIC_VERSION)
             number = self._n.get(group, 0)
             self._n[group] = number + 1
-            yield Event(f"io_group_{group}", number, time.time_ns(), arrays, _NO_MODULES)
+            yield event_of(messages, group, number)
 
 
-def records_of_messages(messages: Sequence[bytes], io_group: int) -> Records:
-    """Return the words of chips in messages of a board, as records of a block."""
-    if not messages:
-        return np.zeros(0, block.RECORD)
+def event_of(messages: Sequence[bytes], io_group: int, number: int) -> Event:
+    """Return messages of a board as an event, block `number` of this board."""
     lengths = np.fromiter(map(len, messages), np.uint32, len(messages))
-    words = Batch(b"".join(messages), lengths).words
-    words = words[words["kind"] == ord("D")]
-    return block.make(block.WORD, words["word"].astype(np.uint64), io_group, words["channel"])
+    arrays = PacmanArrays(b"".join(messages), lengths, io_group, ASIC_VERSION)
+    return Event(f"io_group_{io_group}", number, time.time_ns(), arrays, _NO_MODULES)
+
+
+def records_of(arrays: PacmanArrays) -> Records:
+    """Return the words of chips in messages of a board, as records of a block."""
+    words = arrays.batch.words
+    is_data = words["kind"] == ord("D")
+    if not is_data.all():
+        words = words[is_data]
+    return block.make(block.WORD, words["word"].astype(np.uint64), arrays.io_group, words["channel"])

@@ -14,16 +14,19 @@ from typing import Any, Final, Protocol
 import numpy as np
 
 from forebay.errors import ConfigError, ForebayError
+from forebay.event import Event
 from forebay.front.larpix.arguments import home_address
 from forebay.front.larpix.component import LATER
+from forebay.ports import Sink
 from forebay.service.larpix_chips import Chips, read_boards
-from forebay.service.larpix_flow import Records, records_of_messages
+from forebay.service.larpix_flow import records_of
 from forebay.service.larpix_part import TURN_S, Part
 from forebay.service.larpix_routines import RunningRoutine
 from forebay.service.larpix_routines import load as load_routines
 from forebay.stream.xylem import DataOut
 from forebay.wire.larpix import block
 from forebay.wire.larpix.configure import read_words, registers_read, write_words
+from forebay.wire.pacman_batch import messages_of
 from forebay.wire.xylem import BEGINNING, ENDING, Data, Info
 
 BLOCK_PACKETS: Final = 20_000
@@ -47,16 +50,19 @@ _ACTIONS = (
 
 
 class BoardLine(Protocol):
-    """A board, real or not, that speaks in PACMAN messages."""
+    """Boards, real or not, that speak in PACMAN messages."""
 
-    io_group: int
     chips: list[str]
 
-    def take(self, timeout: float) -> Sequence[bytes]:
-        """Return the data messages since the last call."""
+    def read(self, timeout: float) -> Sequence[Event] | None:
+        """Return blocks of messages, as `forebay.ports.Source`."""
         ...
 
-    def send(self, io_channel: int, words: Any) -> None:
+    def drain(self, sink: Sink) -> None:
+        """Write what the boards had sent by now, also what is on its way."""
+        ...
+
+    def send(self, io_group: int, io_channel: int, words: Any) -> None:
         """Send words to chips."""
         ...
 
@@ -98,12 +104,12 @@ class Producer(Part):
     def enter(self, state: str, run: int | None) -> dict[str, Any] | None:
         """Mark the run's begin and end in the flow of data."""
         if state == "RUN":
-            self._board.take(0)
+            self._board.read(0)  # of no run
             self.n_packets = self.n_messages = 0
             self._info(BEGINNING, run=run)
             self._is_running = True
         elif self._is_running:
-            self._publish(self._records(0))
+            self._board.drain(self)
             self._is_running = False
             self._info(ENDING, run=run, packets=self.n_packets, messages=self.n_messages)
         else:
@@ -112,9 +118,6 @@ class Producer(Part):
 
     _is_running = False
 
-    def _records(self, timeout: float) -> Records:
-        return records_of_messages(self._board.take(timeout), self._board.io_group)
-
     def _next(self) -> int:
         self._sequence += 1
         return self._sequence - 1
@@ -122,9 +125,11 @@ class Producer(Part):
     def _info(self, text: str, **more: Any) -> None:
         self._out.send(Info(time.time(), self.name, text, {**more, "sequence": self._next()}))
 
-    def _publish(self, records: Records) -> None:
-        if not self._is_running:
+    def write(self, events: Sequence[Event]) -> None:
+        """Publish words of chips; outside of a run they are of no interest."""
+        if not self._is_running or not events:
             return
+        records = np.concatenate([records_of(messages_of(event)) for event in events])
         for start in range(0, len(records), BLOCK_PACKETS):
             some = records[start : start + BLOCK_PACKETS]
             header = {"name": self.name, "timestamp": time.time(), "sequence": self._next()}
@@ -134,7 +139,7 @@ class Producer(Part):
 
     def turn(self) -> None:
         """Publish what has come; look after the routine."""
-        self._publish(self._records(TURN_S))
+        self.write(self._board.read(TURN_S) or ())
         if self._running is not None and (done := self._running.poll()) is not None:
             self._running = None
             self._reply(done[0])
@@ -147,7 +152,7 @@ class Producer(Part):
         if self._running is not None:
             self._running.abort()
         if self._is_running:
-            self._publish(self._records(0))
+            self.write(self._board.read(0) or ())
             self._info(ENDING, packets=self.n_packets, messages=self.n_messages)
         super().close()
         self._out.close()
@@ -157,25 +162,26 @@ class Producer(Part):
 
     def write_config(self, key: str, registers: Any = "") -> str:
         """write_config(key, registers=''): send a chip its configuration, or some registers of it."""
-        _, channel, chip = self._chips.place(key)
+        group, channel, chip = self._chips.place(key)
         values = self._chips.registers(key)
         addresses = _addresses(registers, len(values))
-        self._board.send(channel, write_words("1", chip, addresses, values[addresses]))
+        self._board.send(group, channel, write_words("1", chip, addresses, values[addresses]))
         return "success"
 
     def _read(self, key: str, registers: Any) -> dict[int, int]:
         group, channel, chip = self._chips.place(key)
         wanted = _addresses(registers, len(self._chips.registers(key)))
-        self._board.send(channel, read_words("1", chip, wanted))
+        self._board.send(group, channel, read_words("1", chip, wanted))
         found: dict[int, int] = {}
         end = time.monotonic() + _ANSWER_S
         while len(found) < len(wanted) and time.monotonic() < end:
-            records = self._records(TURN_S)
-            self._publish(records)
-            own = records[(records["io_group"] == group) & (records["io_channel"] == channel)]
-            chips, addresses, values = registers_read(block.values_of(own), "1")
-            mine = chips == chip
-            found |= dict(zip(addresses[mine].tolist(), values[mine].tolist(), strict=True))
+            events = self._board.read(TURN_S) or ()
+            self.write(events)
+            for records in (records_of(messages_of(event)) for event in events):
+                own = records[(records["io_group"] == group) & (records["io_channel"] == channel)]
+                chips, addresses, values = registers_read(block.values_of(own), "1")
+                mine = chips == chip
+                found |= dict(zip(addresses[mine].tolist(), values[mine].tolist(), strict=True))
         return found
 
     def read_config(self, key: str, registers: Any = "") -> str:

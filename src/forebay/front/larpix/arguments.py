@@ -72,7 +72,7 @@ def _producer(parser: argparse.ArgumentParser) -> None:
     source.add_argument(
         "--io-config",
         nargs="+",
-        help="FakeIO, or PACMAN_IO GROUP=HOST[:PORT]: chips of version 1",
+        help="FakeIO, or PACMAN_IO GROUP=HOST[:PORT]...: chips of version 1",
     )
     add("-d", "--debug", action="store_true", help="Enter debug (verbose) mode")
     add("--rate", type=float, default=1200.0, help="Packets a second of FakeIO")
