@@ -181,8 +181,13 @@ class Child:
     def terminate(self) -> None:
         """Ask it to end."""
         self.is_stopping = True
-        if self._process is not None and self._process.poll() is None:
+        if self._process is not None and self.lives:
             self._process.send_signal(signal.SIGTERM)
+
+    @property
+    def lives(self) -> bool:
+        """Whether there is a process that has not ended."""
+        return self._process is not None and self._process.poll() is None
 
     def wait(self, timeout: float) -> bool:
         """Wait for the end that was asked for, or bring it about; whether it ended by itself as it should.
@@ -194,7 +199,7 @@ class Child:
         try:
             code = self._process.wait(timeout)
         except subprocess.TimeoutExpired:
-            say("did not stop, killed", service=self.name, waited_s=timeout)
+            say("did not stop in time, killed", service=self.name)
             self._process.kill()
             code = self._process.wait()
         was_ready = self.is_ready

@@ -21,8 +21,14 @@ from forebay.errors import ForebayError
 
 LOG = logging.getLogger("forebay")
 
-_PR_SET_PDEATHSIG = 1
+NOTIFY_S = 5.0
+"""Longest wait for a supervisor that does not read: its socket holds some ten messages."""
 
+_PR_SET_PDEATHSIG = 1
+_HEARD = threading.Event()
+"""Cleared once it was said that nobody listens, until somebody does again."""
+
+_HEARD.set()
 
 LogFormat = Literal["line", "json"]
 """How a log is written: for people (key=value), or one JSON object a line."""
@@ -87,15 +93,24 @@ def log_to_stderr(service: str, level: int = logging.INFO, log_format: LogFormat
 
 
 def notify(state: str) -> None:
-    """Tell whoever supervises us (systemd's notification protocol), e.g. ``READY=1``."""
+    """Tell whoever supervises us (systemd's notification protocol), e.g. ``READY=1``.
+
+    Where nobody listens, or nobody reads for `NOTIFY_S`, it is lost; the log says so once.
+    """
     path = os.environ.get("NOTIFY_SOCKET")
     if not path:
         return
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as sock:
+        sock.settimeout(NOTIFY_S)
         try:
-            sock.sendto(state.encode(), path.replace("@", "\0", 1))
+            sock.connect("\0" + path[1:] if path.startswith("@") else path)
+            sock.send(state.encode())
         except OSError as error:
-            say("nobody listens for our state", logging.WARNING, error=error)
+            if _HEARD.is_set():
+                say("nobody listens for our state", logging.WARNING, error=error)
+            _HEARD.clear()
+        else:
+            _HEARD.set()
 
 
 def die_with_parent(parent_pid: int) -> None:

@@ -71,7 +71,7 @@ class Supervisor:
                         self._look_after(child, inbox)
             finally:
                 notify("STOPPING=1")
-                clean = self._stop_all(teller)
+                clean = self._stop_all(inbox, teller)
         return 0 if clean else 1
 
     def _start_all(self, inbox: Inbox, stop: threading.Event) -> None:
@@ -127,8 +127,8 @@ class Supervisor:
             child.start()
         return died
 
-    def _stop_all(self, teller: Teller) -> bool:
-        """Stop in the order of `Role.stops`; those of one number at the same time."""
+    def _stop_all(self, inbox: Inbox, teller: Teller) -> bool:
+        """Stop in the order of `Role.stops`; those of one number at the same time, within one time."""
         clean = True
         in_order = sorted(self._children, key=lambda child: ROLES[child.role].stops)
         for _, together in groupby(in_order, key=lambda child: ROLES[child.role].stops):
@@ -137,7 +137,12 @@ class Supervisor:
                 teller.close()  # while there is somebody to listen
             for child in group:
                 child.terminate()
+            end = time.monotonic() + STOP_TIMEOUT_S
+            while any(child.lives for child in group) and time.monotonic() < end:
+                self._hear(inbox)  # else who says something would wait for room in our socket
+                time.sleep(_POLL_S)
             for child in group:
-                clean = child.wait(STOP_TIMEOUT_S) and clean
+                clean = child.wait(max(0.0, end - time.monotonic())) and clean
+            self._hear(inbox)  # last words
         teller.close()
         return clean
