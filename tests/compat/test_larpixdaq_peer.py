@@ -50,6 +50,8 @@ class MixedStand(DaqStand):
             self.peer(script)
         else:
             self.start(script)
+        if script == "core":
+            self.until_core()
 
 
 @pytest.fixture
@@ -103,7 +105,7 @@ def test_a_run_with_parts_of_both(stand, theirs):
 @needs_peer
 def test_our_operator_asks_their_core_and_board(stand):
     for script in ("core", "producer"):
-        stand.peer(script)
+        stand.begin(script, of_peer=True)
     stand.until_clients({"LArPix board"})
     answers = list(stand.operator().get_boards(timeout=20))
     assert [one["header"] for one in answers] == ["ACTION TICKET", "ACTION RESULT"]

@@ -67,8 +67,15 @@ class DaqStand:
         return last["message"]
 
     def clients(self):
-        *_, last = self.operator().get_clients(timeout=1.0)
-        return set(last["message"]["result"]) if last else set()
+        """Return the names of the components; None while there is no core."""
+        operator = self.operator()
+        *_, last = operator.get_clients(timeout=1.0)
+        operator.cleanup()
+        return set(last["message"]["result"]) if last else None
+
+    def until_core(self):
+        """Wait for a core that answers: components of the original give up within 1.5 s."""
+        self.until(lambda: self.clients() is not None)
 
     def until_clients(self, names):
         self.until(lambda: self.clients() == names)

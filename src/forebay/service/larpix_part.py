@@ -6,6 +6,7 @@ import logging
 import threading
 import time
 import uuid
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
@@ -22,7 +23,7 @@ TURN_S: Final = 0.05
 _CONNECT_S = 5.0
 
 
-class Part:
+class Part(ABC):
     """One component of the system; `turn` is its work, `enter` what a state means to it."""
 
     def __init__(
@@ -60,13 +61,13 @@ class Part:
         text = " ".join([what, *(f"{name}={value}" for name, value in fields.items())])
         self._log.say(logging.getLevelName(level), text)
 
+    @abstractmethod
     def enter(self, state: str, run: int | None) -> dict[str, Any] | None:
         """Do what a state asks for; see `Component`."""
-        raise NotImplementedError
 
+    @abstractmethod
     def turn(self) -> None:
         """Work for about `TURN_S`."""
-        raise NotImplementedError
 
     def listen(self) -> DataIn | None:
         """Return the input, connected to where the core says that it is; None while that is not known."""
