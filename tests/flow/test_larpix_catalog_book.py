@@ -5,10 +5,14 @@ from pathlib import Path
 import pytest
 
 from forebay.config import parse
+from forebay.front.larpix.book import OpenRun
 from forebay.service.larpix_book import CUT_OFF, CatalogBook
 from forebay.store.catalog import open_catalog
 
 pytestmark = pytest.mark.flow
+
+
+BOARDS = ["LArPix board"]
 
 
 def config_in(directory: Path):
@@ -17,7 +21,10 @@ def config_in(directory: Path):
 
 def test_runs_are_booked_in_the_catalogue(tmp_path):
     book = CatalogBook(open_catalog(config_in(tmp_path)), "larpix", tmp_path)
-    assert [book.prepare("ann", "a comment", {"threshold": 40}), book.prepare("ben", "", {})] == [1, 2]
+    assert [book.prepare("ann", "a comment", {"threshold": 40}, BOARDS), book.prepare("ben", "", {}, ())] == [
+        1,
+        2,
+    ]
     book.begin(1)
     book.end(1, "ended by ann", {"Offline storage": {"packets_stored": 3}})
     book.close()
@@ -25,9 +32,30 @@ def test_runs_are_booked_in_the_catalogue(tmp_path):
     again = CatalogBook(catalog, "larpix", tmp_path)
     second, first = catalog.runs("larpix")
     assert first.state == "ended"
-    assert first.parameters == {"who": "ann", "configuration": {"threshold": 40}}
+    assert first.parameters == {"who": "ann", "configuration": {"threshold": 40}, "components": BOARDS}
     assert first.comment.startswith("a comment\nended by ann")
     assert "packets_stored" in first.comment
     assert second.comment == CUT_OFF
-    assert again.prepare("ann", "", {}) == 3
+    assert again.prepare("ann", "", {}, ()) == 3
     again.close()
+
+
+def test_a_run_that_took_data_may_go_on(tmp_path):
+    book = CatalogBook(open_catalog(config_in(tmp_path)), "larpix", tmp_path)
+    assert book.open_run() is None
+    for run in (1, 2):
+        book.prepare("ann", "", {}, BOARDS)
+        book.begin(run)
+    book.close()  # as if it were killed
+    again = CatalogBook(open_catalog(config_in(tmp_path)), "larpix", tmp_path)
+    assert again.open_run() == OpenRun(2, "ann", ("LArPix board",))
+    again.ending(2)
+    again.close()
+    catalog = open_catalog(config_in(tmp_path))
+    last = CatalogBook(catalog, "larpix", tmp_path)
+    assert last.open_run() is None
+    assert [(run.number, run.state, run.comment) for run in catalog.runs("larpix")] == [
+        (2, "ended", CUT_OFF),
+        (1, "ended", CUT_OFF),
+    ]
+    last.close()

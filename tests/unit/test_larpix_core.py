@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from forebay.front.larpix.book import MemoryBook
+from forebay.front.larpix.book import MemoryBook, OpenRun
 from forebay.front.larpix.conductor import Conductor
 from forebay.wire import xylem as x
 
@@ -141,10 +141,59 @@ def test_what_was_sent_and_not_stored_is_said(stand):
     to(stand, "READY")
     to(stand, "RUN")
     got = stand.confirm(BOARD, stand.ask("STOP"), packets_sent=10)
-    said = answer(stand.confirm(STORAGE, got, packets_stored=9))
+    said = answer(stand.confirm(STORAGE, got, packets_of={"LArPix board": 9}))
     assert said["result"] == "NOT UPDATED"
-    assert "Offline storage stored 9 of 10 packets" in said["metadata"]["reason"]
+    assert "Offline storage stored 9 of 10 packets of LArPix board" in said["metadata"]["reason"]
     assert stand.core.state == "STOP"
+
+
+class Restarted(Stand):
+    """A core that was started again while run 4 took data."""
+
+    def __init__(self):
+        super().__init__()
+        self.book.runs = [{"state": "ended"}] * 3 + [{"state": "running"}]
+        self.book.left = OpenRun(4, "ann", ("LArPix board", "Offline storage"))
+        self.core.control.resume(self.now)
+
+
+def test_a_run_goes_on_when_the_core_was_started_again():
+    stand = Restarted()
+    assert stand.core.state == "RUN"
+    stand.register(BOARD, "LArPix board", "BOARD")
+    said = stand.send(BOARD, x.StateRequest())
+    assert said == [(BOARD, x.StateUpdate("RUN", None, 4))]
+    assert stand.ask("STOP") == []  # carried out when all are back
+    busy = answer(stand.ask("STOP", OTHER), OTHER)
+    assert "Offline storage" in busy["metadata"]["reason"]
+    got = stand.register(STORAGE, "Offline storage", "CONSUMER")
+    got = stand.confirm(BOARD, got, packets_sent=3)
+    said = answer(stand.confirm(STORAGE, got, packets_of={"LArPix board": 3}))
+    assert said == {"result": "UPDATED", "metadata": {"run": 4}}
+    assert stand.book.runs[3]["reason"] == f"ended by {OPERATOR.hex()}"
+
+
+@pytest.mark.parametrize("is_asked", [False, True])
+def test_a_run_ends_if_somebody_did_not_come_back(is_asked):
+    stand = Restarted()
+    stand.register(BOARD, "LArPix board", "BOARD")
+    if is_asked:
+        stand.ask("STOP")
+    got = stand.later(11, alive=[BOARD])
+    got = stand.confirm(BOARD, got)
+    assert "Offline storage did not come back" in stand.book.runs[3]["reason"]
+    assert stand.core.state == "STOP"
+    if is_asked:
+        assert "Offline storage did not come back" in answer(got)["metadata"]["reason"]
+
+
+def test_the_file_of_a_storage_that_was_lost_is_named(stand):
+    got = stand.confirm(STORAGE, stand.ask("READY"), file="/data/a.h5")
+    stand.confirm(BOARD, got)
+    to(stand, "RUN")
+    stand.confirm(BOARD, stand.later(3, alive=[BOARD]), packets_sent=10)
+    reason = stand.book.runs[0]["reason"]
+    assert "lost Offline storage, forebay recover closes its file /data/a.h5" in reason
 
 
 def test_names_are_unique_and_free_again(stand):

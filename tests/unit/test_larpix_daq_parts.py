@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from forebay.errors import ConfigError, StoreError
 from forebay.front.larpix.arguments import SCRIPTS, parse
+from forebay.front.larpix.book import OpenRun
 from forebay.service.larpix_book import CUT_OFF, FileBook
 from forebay.service.larpix_chips import Chips, read_boards
 from forebay.service.larpix_flow import Blocks, records_of, seconds_of
@@ -56,7 +57,7 @@ def test_the_time_of_a_block():
 
 
 def test_configurations_change_as_a_whole():
-    chips = Chips(read_boards(None, ["1-1-246", "1-1-245"]))
+    chips = Chips(read_boards(None, ["1-1-246", "1-1-245"]), {1: "1"})
     chips.change({"1-1-246": {"global_threshold": 40, "channel_mask": [1] * 32}})
     assert chips.registers("1-1-246")[32] == 40
     assert chips.registers("1-1-246")[52:56].tolist() == [255] * 4
@@ -64,7 +65,7 @@ def test_configurations_change_as_a_whole():
         with pytest.raises(ConfigError):
             chips.change({"1-1-245": {"csa_gain": 0}, **wrong})
     assert chips.settings("1-1-245")["csa_gain"] == 1
-    assert chips.name_of(33) == "csa_gain"
+    assert chips.name_of("1-1-246", 33) == "csa_gain"
     with pytest.raises(ConfigError, match="pcb-1"):
         chips.load("../../etc/passwd")
 
@@ -109,7 +110,7 @@ def test_maps_are_pictures():
 def test_a_book_gives_every_number_once(tmp_path):
     path = tmp_path / "runs.jsonl"
     book = FileBook(path)
-    assert [book.prepare("ann", "first", {"a": 1}), book.prepare("ben", "", {})] == [1, 2]
+    assert [book.prepare("ann", "first", {"a": 1}, ()), book.prepare("ben", "", {}, ())] == [1, 2]
     book.begin(1)
     book.end(1, "done", {})
     with pytest.raises(StoreError, match="cannot be opened"):
@@ -118,10 +119,19 @@ def test_a_book_gives_every_number_once(tmp_path):
     with path.open("a") as file:
         file.write('{"run": 3, "wh')  # killed while it wrote
     again = FileBook(path)
-    assert again.prepare("ann", "", {}) == 3
+    assert again.prepare("ann", "", {}, ["LArPix board"]) == 3
+    again.begin(3)
     again.close()
     assert '"run": 2, "what": "ended"' in path.read_text().replace("\n", " ")
     assert CUT_OFF in path.read_text()
+    third = FileBook(path)
+    assert third.open_run() == OpenRun(3, "ann", ("LArPix board",))
+    third.ending(3)
+    third.close()
+    fourth = FileBook(path)  # nobody wants it to go on
+    assert fourth.open_run() is None
+    assert fourth.prepare("ann", "", {}, ()) == 4
+    fourth.close()
 
 
 def test_names_of_files_are_never_used_twice(tmp_path):

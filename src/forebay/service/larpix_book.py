@@ -5,10 +5,12 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from forebay.errors import StoreError, UnknownError
+from forebay.front.larpix.book import OpenRun
 from forebay.store import manifest as m
 from forebay.store.catalog import Catalog
 
@@ -18,7 +20,7 @@ CUT_OFF = "the core ended before the run did"
 class FileBook:
     """Runs as lines of a file, each one synced before anybody is told; the number of the last one counts.
 
-    Runs that were not ended when the file is opened are ended now.
+    Of the runs that were not ended when the file is opened, one that took data may go on; others end now.
 
     Raises
     ------
@@ -43,9 +45,13 @@ class FileBook:
             raise _not_opened(path, error) from error
         known = [line for line in map(_parsed, lines) if line]
         self._last = max((int(line["run"]) for line in known), default=0)
-        ended = {line["run"] for line in known if line["what"] == "ended"}
-        for run in sorted({line["run"] for line in known} - ended):
-            self.end(run, CUT_OFF, {})
+        last = {line["run"]: line["what"] for line in known}
+        self._open: OpenRun | None = None
+        for run in sorted(run for run, what in last.items() if what != "ended"):
+            if run == self._last and last[run] == "began":
+                self._open = _open_run(next(line for line in known if line["run"] == run))
+            else:
+                self.end(run, CUT_OFF, {})
 
     def _write(self, what: str, run: int, **more: Any) -> None:
         try:
@@ -55,15 +61,26 @@ class FileBook:
         except OSError as error:
             raise StoreError(f"Run {run} cannot be booked in {self._path}: {error.strerror}.") from error
 
-    def prepare(self, who: str, comment: str, configuration: dict[str, Any]) -> int:
+    def open_run(self) -> OpenRun | None:
         """See `forebay.front.larpix.book.Book`."""
-        self._write("prepared", self._last + 1, who=who, comment=comment, configuration=configuration)
+        return self._open
+
+    def prepare(
+        self, who: str, comment: str, configuration: dict[str, Any], components: Sequence[str]
+    ) -> int:
+        """See `forebay.front.larpix.book.Book`."""
+        more = {"who": who, "comment": comment, "configuration": configuration}
+        self._write("prepared", self._last + 1, **more, components=list(components))
         self._last += 1
         return self._last
 
     def begin(self, run: int) -> None:
         """See `forebay.front.larpix.book.Book`."""
         self._write("began", run)
+
+    def ending(self, run: int) -> None:
+        """See `forebay.front.larpix.book.Book`."""
+        self._write("ending", run)
 
     def end(self, run: int, reason: str, account: dict[str, Any]) -> None:
         """See `forebay.front.larpix.book.Book`."""
@@ -72,6 +89,10 @@ class FileBook:
     def close(self) -> None:
         """Let go of the file."""
         self._file.close()
+
+
+def _open_run(line: dict[str, Any]) -> OpenRun:
+    return OpenRun(line["run"], str(line.get("who", "")), tuple(map(str, line.get("components", ()))))
 
 
 def _not_opened(path: Path, error: OSError) -> StoreError:
@@ -100,13 +121,23 @@ class CatalogBook:
             catalog.proposal(proposal)
         except UnknownError:
             catalog.put_proposal(proposal, directory)
-        for run in catalog.runs(proposal):
-            if run.ended_ns is None:
+        self._open: OpenRun | None = None
+        for i, run in enumerate(catalog.runs(proposal)):
+            if run.ended_ns is None and run.state == "running" and i == 0:
+                found = run.parameters
+                self._open = OpenRun(run.number, str(found.get("who")), tuple(found.get("components", ())))
+            elif run.ended_ns is None:
                 self.end(run.number, CUT_OFF, {})
 
-    def prepare(self, who: str, comment: str, configuration: dict[str, Any]) -> int:
+    def open_run(self) -> OpenRun | None:
         """See `forebay.front.larpix.book.Book`."""
-        parameters = {"who": who, "configuration": configuration}
+        return self._open
+
+    def prepare(
+        self, who: str, comment: str, configuration: dict[str, Any], components: Sequence[str]
+    ) -> int:
+        """See `forebay.front.larpix.book.Book`."""
+        parameters = {"who": who, "configuration": configuration, "components": list(components)}
         run = self._catalog.begin_run(
             self._proposal, comment=comment, state="prepared", parameters=parameters
         )
@@ -115,6 +146,10 @@ class CatalogBook:
     def begin(self, run: int) -> None:
         """See `forebay.front.larpix.book.Book`."""
         self._catalog.advance_run(self._proposal, run, "running", from_states=("prepared",))
+
+    def ending(self, run: int) -> None:
+        """See `forebay.front.larpix.book.Book`."""
+        self._catalog.advance_run(self._proposal, run, "ending", from_states=("prepared", "running"))
 
     def end(self, run: int, reason: str, account: dict[str, Any]) -> None:
         """See `forebay.front.larpix.book.Book`."""

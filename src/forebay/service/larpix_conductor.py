@@ -85,6 +85,7 @@ def run_conductor(arguments: argparse.Namespace, stop: threading.Event) -> None:
             old[0] = fields["state"]
 
     conductor = Conductor(book, audit, confirm_s=arguments.confirm, drain_s=arguments.drain)
+    conductor.control.resume(time.monotonic())
     say("core", ports=list(ports))
     notify("READY=1")
     try:

@@ -24,6 +24,9 @@ _SILENCE_S: Final = 3.0
 
 _MOST_MESSAGES = 200
 
+Block = tuple[str, int, Records]
+"""Name of a producer, unix seconds, packets."""
+
 
 def file_path(directory: Path, now: datetime) -> Path:
     """Return the original's name of a file, with a number behind it where there is one of that name."""
@@ -40,8 +43,9 @@ class Storage(Part):
 
     Attributes
     ----------
-    n_packets, n_missing:
-        Packets of the run that were stored, and messages that never came, by their sequence.
+    n_packets, packets_of, n_missing:
+        Packets of the run that were stored, in all and of each producer, and messages that never came, by
+        their sequence.
     """
 
     def __init__(self, arguments: argparse.Namespace) -> None:
@@ -62,6 +66,7 @@ class Storage(Part):
         self._blocks = Blocks()
         self._sequence: dict[str, int] = {}
         self._running: set[str] = set()
+        self.packets_of: dict[str, int] = {}
         self.n_packets = self.n_missing = self.n_malformed = 0
         self._last = time.monotonic()
 
@@ -87,7 +92,7 @@ class Storage(Part):
         if source is None:
             time.sleep(TURN_S)
         else:
-            parts: list[tuple[int, Records]] = []
+            parts: list[Block] = []
             notes: list[tuple[int, str]] = []
             timeout = TURN_S
             for _ in range(_MOST_MESSAGES):
@@ -100,9 +105,7 @@ class Storage(Part):
         if self._ending_at is not None and self._is_drained():
             self._end()
 
-    def _take_in(
-        self, message: Message | None, parts: list[tuple[int, Records]], notes: list[tuple[int, str]]
-    ) -> None:
+    def _take_in(self, message: Message | None, parts: list[Block], notes: list[tuple[int, str]]) -> None:
         if message is None:
             return
         self._last = time.monotonic()
@@ -114,9 +117,10 @@ class Storage(Part):
             elif message.text == ENDING:
                 self._running.discard(message.component)
         elif isinstance(message, Data):
-            self._count(str(message.header.get("name")), message.header.get("sequence"))
+            name = str(message.header.get("name"))
+            self._count(name, message.header.get("sequence"))
             try:
-                parts.append((seconds_of(message.header), block.decode(message.payload)))
+                parts.append((name, seconds_of(message.header), block.decode(message.payload)))
             except WireError as error:
                 self.n_malformed += 1
                 self.say("malformed block", logging.WARNING, reason=error)
@@ -128,16 +132,19 @@ class Storage(Part):
         self.n_missing += max(sequence - expected, 0)
         self._sequence[name] = sequence + 1
 
-    def _store(self, parts: list[tuple[int, Records]], notes: list[tuple[int, str]]) -> None:
+    def _store(self, parts: list[Block], notes: list[tuple[int, str]]) -> None:
         if self._file is None:
             return
         try:
-            self._file.write(list(self._blocks.events(parts)))
-            self.n_packets += sum(len(records) for _, records in parts)
+            self._file.write(list(self._blocks.events([part[1:] for part in parts])))
+            for name, _, records in parts:
+                self.n_packets += len(records)
+                self.packets_of[name] = self.packets_of.get(name, 0) + len(records)
             for second, text in notes:
                 self._file.note(max(second, 0), text)
         except StoreError as error:
             self.say("cannot store", logging.ERROR, reason=error)
+            self.n_packets = self._file.counters["words_written"]
             account = self._close(str(error))
             self.component.fail(str(error), account)
 
@@ -159,6 +166,7 @@ class Storage(Part):
         account: dict[str, Any] = {
             "file": str(self._path or ""),
             "packets_stored": self.n_packets,
+            "packets_of": dict(self.packets_of),
             "messages_missing": self.n_missing,
             "messages_malformed": self.n_malformed,
             "no_end_of": sorted(self._running),

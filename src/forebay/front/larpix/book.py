@@ -2,19 +2,48 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
+
+
+@dataclass(frozen=True)
+class OpenRun:
+    """A run that took data when its core was killed.
+
+    Attributes
+    ----------
+    components:
+        Names of those that took part when it was prepared.
+    """
+
+    number: int
+    who: str
+    components: tuple[str, ...]
 
 
 class Book(Protocol):
     """Runs, booked for good."""
 
-    def prepare(self, who: str, comment: str, configuration: dict[str, Any]) -> int:
+    def open_run(self) -> OpenRun | None:
+        """Return the run that took data when the core before this one was killed, and may go on.
+
+        Runs that were only prepared then, or about to end, were ended when the book was opened.
+        """
+        ...
+
+    def prepare(
+        self, who: str, comment: str, configuration: dict[str, Any], components: Sequence[str]
+    ) -> int:
         """Book a run and return its number, which is never given out again."""
         ...
 
     def begin(self, run: int) -> None:
         """Write down that the run takes data from now on."""
+        ...
+
+    def ending(self, run: int) -> None:
+        """Write down that the run is about to end, so that it does not go on whatever happens."""
         ...
 
     def end(self, run: int, reason: str, account: dict[str, Any]) -> None:
@@ -27,16 +56,34 @@ class MemoryBook:
     """A book that is forgotten with its process, for tests."""
 
     runs: list[dict[str, Any]] = field(default_factory=list)
+    left: OpenRun | None = None
 
-    def prepare(self, who: str, comment: str, configuration: dict[str, Any]) -> int:
+    def open_run(self) -> OpenRun | None:
         """See `Book`."""
-        run = {"who": who, "comment": comment, "configuration": configuration, "state": "prepared"}
-        self.runs.append(run)
+        return self.left
+
+    def prepare(
+        self, who: str, comment: str, configuration: dict[str, Any], components: Sequence[str]
+    ) -> int:
+        """See `Book`."""
+        self.runs.append(
+            {
+                "who": who,
+                "comment": comment,
+                "configuration": configuration,
+                "components": list(components),
+                "state": "prepared",
+            }
+        )
         return len(self.runs)
 
     def begin(self, run: int) -> None:
         """See `Book`."""
         self.runs[run - 1]["state"] = "running"
+
+    def ending(self, run: int) -> None:
+        """See `Book`."""
+        self.runs[run - 1]["state"] = "ending"
 
     def end(self, run: int, reason: str, account: dict[str, Any]) -> None:
         """See `Book`."""

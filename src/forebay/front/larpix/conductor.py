@@ -119,7 +119,7 @@ class Conductor:
         client = self.clients.by_identity[identity]
         if before is not None:
             self.control.forget(before)
-        self.control.joined(client)
+        self.control.joined(client, now)
 
     def _component(self, client: Client, message: x.Message, now: float) -> None:
         match message:

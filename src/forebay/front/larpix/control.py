@@ -15,12 +15,17 @@ Send = Callable[[bytes, x.Message], None]
 
 
 def differences(accounts: dict[str, dict[str, Any]]) -> list[str]:
-    """Return a remark for each component that stored another number of packets than were sent."""
-    sent = [int(one["packets_sent"]) for one in accounts.values() if "packets_sent" in one]
-    stored = {name: int(one["packets_stored"]) for name, one in accounts.items() if "packets_stored" in one}
-    if not sent:
-        return []  # producers of the original do not count
-    return [f"{name} stored {n} of {sum(sent)} packets" for name, n in stored.items() if n != sum(sent)]
+    """Return a remark for each storage that has another number of packets of a producer than this one sent.
+
+    Producers of the original do not count.
+    """
+    sent = {name: one["packets_sent"] for name, one in accounts.items() if "packets_sent" in one}
+    remarks = []
+    for storage, account in accounts.items():
+        for name, n in sent.items() if "packets_of" in account else ():
+            if (stored := account["packets_of"].get(name, 0)) != n:
+                remarks.append(f"{storage} stored {stored} of {n} packets of {name}")
+    return remarks
 
 
 class Control:
@@ -40,6 +45,10 @@ class Control:
         self.run: int | None = None
         self.owner = ""
         self.last_end = ""
+        self._absent: set[str] = set()
+        self._absent_until = 0.0
+        self._asked: tuple[Asker, str] | None = None
+        self._files: dict[str, str] = {}
         self._book = book
         self._clients = clients
         self._send = send
@@ -49,6 +58,44 @@ class Control:
         self._n = 0
         self._now: Transition | None = None
 
+    # After the core was started again
+
+    def resume(self, now: float) -> None:
+        """Go on with the run that the core before this one left; data never stopped to flow.
+
+        Those who took part have the time of a transition to come back, else the run ends.
+        """
+        left = self._book.open_run()
+        if left is None:
+            return
+        self.run, self.owner, self.state = left.number, left.who, "RUN"
+        self._absent = set(left.components)
+        self._absent_until = now + self._within["RUN"]
+        self._say("run taken over", {"run": self.run, "waiting": sorted(self._absent)})
+        self._arrived(now)
+
+    def _arrived(self, now: float) -> None:
+        """Carry out what was asked for meanwhile when all components are back."""
+        if self._absent or self._asked is None:
+            return
+        (asker, target), self._asked = self._asked, None
+        self.ask(asker, target, now)
+
+    def _give_up_absent(self, now: float) -> None:
+        names, self._absent = sorted(self._absent), set()
+        what = f"{', '.join(names)} did not come back when the core was started again"
+        self._say("component lost", {"name": ", ".join(names), "all": self._clients.names})
+        asked, self._asked = self._asked, None
+        if asked is not None:
+            self.ask(*asked, now)
+        if self._now is not None:
+            self._now.remarks.append(what)
+            self._go_on(now)
+        elif set(names) & set(ESSENTIAL):
+            self._begin("STOP", what, None, now)
+
+    # What anybody may know
+
     def where(self) -> dict[str, Any]:
         """Return the run, its owner, and how the last one ended."""
         under_way = None if self._now is None else {"to": self._now.target, "waiting": self._waiting()}
@@ -56,7 +103,7 @@ class Control:
 
     def _waiting(self) -> list[str]:
         waiting = set[bytes]() if self._now is None else self._now.waiting
-        return [client.name for client in self._clients if client.identity in waiting]
+        return [client.name for client in self._clients if client.identity in waiting] + sorted(self._absent)
 
     # What operators ask
 
@@ -64,6 +111,14 @@ class Control:
         """Change the state if that is allowed; the answer comes when it is done."""
         if not isinstance(target, str) or target not in NEXT:
             self._answer(asker, "NOT UPDATED", "STATE NOT ALLOWED")
+            return
+        if self._absent:
+            if self._asked is not None:
+                self._answer(
+                    asker, "NOT UPDATED", f"The core was started again and waits for {self._absent}."
+                )
+                return
+            self._asked = asker, target
             return
         if self._now is not None and (target != "STOP" or self._now.target == "STOP"):
             what = f"The change to {self._now.target} is under way, and waits for {self._waiting()}."
@@ -88,9 +143,12 @@ class Control:
             comment = str(asker.more.get("comment") or "")
             configuration = asker.more.get("configuration")
             self.run = self._book.prepare(
-                asker.who, comment, configuration if isinstance(configuration, dict) else {}
+                asker.who,
+                comment,
+                configuration if isinstance(configuration, dict) else {},
+                self._clients.names,
             )
-            self.owner = named
+            self.owner, self._files = named, {}
         if self._now is not None:
             self._answer(self._now.asker, "NOT UPDATED", f"{asker.who} ended the run meanwhile.")
         self._begin(target, f"ended by {asker.who}" if target == "STOP" else "", asker, now)
@@ -114,6 +172,8 @@ class Control:
         self._n += 1
         self._now = Transition(self._n, target, now + self._within[target], reason, asker)
         self._now.plan(self._clients)
+        if target == "STOP":
+            self._booked(self._book.ending)
         self._go_on(now)
 
     def _go_on(self, now: float) -> None:
@@ -142,9 +202,12 @@ class Control:
         else:
             self._send(client.identity, x.StateUpdate(self.state, None, self.run))
 
-    def joined(self, client: Client) -> None:
+    def joined(self, client: Client, now: float) -> None:
         """Let a component that comes during a transition take part in it."""
-        if self._now is not None:
+        if client.name in self._absent:
+            self._absent.discard(client.name)
+            self._arrived(now)
+        elif self._now is not None:
             self._now.waiting.add(client.identity)
             self._tell(client, self._now)
 
@@ -163,6 +226,8 @@ class Control:
         if under_way is None or report.transition != under_way.id or client.identity not in under_way.waiting:
             return False
         under_way.accounts[client.name] = report.account
+        if "file" in report.account:
+            self._files[client.name] = str(report.account["file"])
         under_way.waiting.discard(client.identity)
         self._go_on(now)
         return True
@@ -182,13 +247,17 @@ class Control:
         under_way = self._now
         if under_way is not None and under_way.target == "STOP":
             if under_way.leave(client.identity):
-                under_way.remarks.append(f"lost {client.name}")
+                under_way.remarks.append(self._lost(client))
             self._go_on(now)
         elif client.name in ESSENTIAL and (self.state != "STOP" or under_way is not None):
-            self._trouble(f"lost {client.name}", now, client, {})
+            self._trouble(self._lost(client), now, client, {})
         elif under_way is not None:
             under_way.leave(client.identity)
             self._go_on(now)
+
+    def _lost(self, client: Client) -> str:
+        file = self._files.get(client.name)
+        return f"lost {client.name}" + (f", forebay recover closes its file {file}" if file else "")
 
     def _trouble(self, what: str, now: float, client: Client, account: dict[str, Any]) -> None:
         under_way = self._now
@@ -206,6 +275,8 @@ class Control:
 
     def tick(self, now: float) -> None:
         """Give up a transition that takes too long."""
+        if self._absent and now >= self._absent_until:
+            self._give_up_absent(now)
         under_way = self._now
         if under_way is None or now < under_way.deadline:
             return
@@ -229,7 +300,7 @@ class Control:
         if done.target != "STOP":
             remark = ""
             if done.target == "RUN" and self.run is not None:
-                remark = self._booked(lambda run: self._book.begin(run))
+                remark = self._booked(self._book.begin)
             self._say("state", {"state": self.state, "run": self.run, "remark": remark})
             self._answer(done.asker, "UPDATED")
             return
