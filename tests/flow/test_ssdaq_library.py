@@ -25,7 +25,8 @@ from forebay.front.ssdaq import (
 )
 from forebay.front.ssdaq.readout import SSReadoutB
 from forebay.front.ssdaq.subscribers import AsyncSubscriber, BasicSSReadoutSubscriber, BasicTriggerSubscriber
-from forebay.service.readout_successor import DataReader, SSDataReaderB, SSDataWriterB, TriggerWriter
+from forebay.service.readout_successor import DataReader, SSDataReaderB, SSDataWriterB
+from forebay.service.sof_writer import TriggerWriter
 from forebay.sim.camera import Camera, CameraOptions
 from forebay.stream.request import ask
 from forebay.wire import ssreadout

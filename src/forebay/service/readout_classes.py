@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from forebay.errors import ForebayError
 from forebay.front.ssdaq.readout import SSReadout, record_of
 from forebay.service.process import say
-from forebay.service.readout import write_readouts
+from forebay.service.readout import ReadoutSink, write_readouts
 from forebay.store.readout_file import ReadoutFile
 from forebay.store.readout_layout import ReadoutRecording
 from forebay.store.readout_reader import ReadoutReader
@@ -218,6 +218,7 @@ class SSFileWriter(threading.Thread):
         self._series = ReadoutSeries(
             Path(folder or "."), file_prefix, recording or ReadoutRecording(), enumeration, filesize_lim
         )
+        self._sink: ReadoutSink = self._series
         self._listener = ReadoutListener(ip, port)
         self._stop_asked = threading.Event()
         self.failure: ForebayError | None = None
@@ -236,7 +237,7 @@ class SSFileWriter(threading.Thread):
     def run(self) -> None:
         """Write until `close`; started by `start`."""
         try:
-            write_readouts(self._listener, self._series, self._stop_asked)
+            write_readouts(self._listener, self._sink, self._stop_asked)
         except ForebayError as error:
             self.failure = error
             say("readouts are not written any more", logging.ERROR, reason=error)
@@ -252,6 +253,7 @@ class SSFileWriter(threading.Thread):
         self._stop_asked.set()
         if self.ident is None:
             self._listener.close()
+            self._sink.close()
         else:
             self.join()
         if self.failure is not None:

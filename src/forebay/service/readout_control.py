@@ -5,12 +5,13 @@ from __future__ import annotations
 import logging
 import os
 import threading
+from collections.abc import Callable
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 from forebay.config import default_runtime_dir
 from forebay.errors import StreamError
-from forebay.front.ssdaq.words import Commanded, answer
+from forebay.front.ssdaq.words import answer as answer_of_assembler
 from forebay.runtime import private_directory
 from forebay.service.process import say
 from forebay.stream.endpoint import ipc
@@ -31,10 +32,19 @@ def default_control(instance: str = "") -> str:
 
 
 class ControlThread:
-    """Answers commands while its ``with`` block runs; without an endpoint it does nothing."""
+    """Answers commands while its ``with`` block runs; without an endpoint it does nothing.
 
-    def __init__(self, assembler: Commanded, endpoint: str) -> None:
-        self._assembler = assembler
+    Parameters
+    ----------
+    answer:
+        Carries out a command of what is commanded and returns the reply; must not raise.
+    """
+
+    def __init__(
+        self, commanded: Any, endpoint: str, answer: Callable[[Any, bytes], bytes] = answer_of_assembler
+    ) -> None:
+        self._commanded = commanded
+        self._answer = answer
         self._endpoint = endpoint
         self._is_over = threading.Event()
         self._thread = threading.Thread(target=self._serve, name="control", daemon=True)
@@ -57,7 +67,7 @@ class ControlThread:
     def _serve(self) -> None:
         while not self._is_over.is_set():
             try:
-                self._replier.serve(lambda message: answer(self._assembler, message), _POLL_S)
+                self._replier.serve(lambda message: self._answer(self._commanded, message), _POLL_S)
             except StreamError as error:
                 say("the control channel failed", logging.ERROR, reason=error)
                 return

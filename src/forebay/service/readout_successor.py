@@ -2,27 +2,19 @@
 
 from __future__ import annotations
 
-import logging
-import threading
 from collections.abc import Callable, Iterator, Mapping
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from forebay.errors import ForebayError
+from forebay.errors import ConfigError
 from forebay.front.ssdaq.readout import record_of
-from forebay.service.process import say
+from forebay.service.pointing_series import PointingSeries
 from forebay.service.readout_classes import SSDataReader, SSFileWriter
 from forebay.store.readout_file import ReadoutFile
 from forebay.store.readout_layout import ReadoutRecording
-from forebay.store.readout_series import free_path, names
-from forebay.store.sof_file import SofFile, read_sof
-from forebay.stream.messages import MessageListener
+from forebay.store.sof_file import read_sof
 from forebay.wire import cdts, trigger
 from forebay.wire.sof import Kind
-
-_DRAIN_S = 0.2
-_MIB = 2**20
 
 
 class SSDataReaderB(SSDataReader):
@@ -77,7 +69,15 @@ class SSDataWriterB:
 
 
 class SSFileWriterB(SSFileWriter):
-    """Listens to a publisher of readouts and writes files of 0.9."""
+    """Listens to a publisher of readouts and writes files of 0.9.
+
+    Parameters
+    ----------
+    recording:
+        What else the files are to hold.
+    telescope:
+        IP and port at which the telescope's directions are published; None for none of them.
+    """
 
     def __init__(
         self,
@@ -87,9 +87,24 @@ class SSFileWriterB(SSFileWriter):
         folder: str | Path = "",
         file_enumerator: str | None = None,
         filesize_lim: float | None = None,
+        *,
+        recording: ReadoutRecording | None = None,
+        telescope: tuple[str, int] | None = None,
     ) -> None:
-        recording = ReadoutRecording(generation="B")
+        recording = recording or ReadoutRecording(generation="B")
         super().__init__(file_prefix, ip, port, folder, file_enumerator, filesize_lim, recording=recording)
+        self._pointings: Mapping[str, int] = {}
+        if telescope is not None:
+            if recording.generation != "B":
+                self.close()
+                raise ConfigError("Files of generation A have no telescope's table.", "Choose generation B.")
+            sink = PointingSeries(self._series, *telescope)
+            self._sink, self._pointings = sink, sink.counters
+
+    @property
+    def counters(self) -> dict[str, int]:
+        """As `SSFileWriter.counters`; with a telescope also its ``pointings``."""
+        return {**super().counters, **self._pointings}
 
 
 class DataReader:
@@ -118,112 +133,3 @@ UNPACK: Mapping[int, Callable[[bytes], Any]] = {
     Kind.TRIGGER: trigger.decode,
 }
 """How objects of each kind are unpacked."""
-
-
-class SofWriter(threading.Thread):
-    """Listens to a publisher and writes its messages to ``.sof`` files, in a thread of its own.
-
-    Parameters
-    ----------
-    kind:
-        What the messages are.
-    file_enumerator:
-        ``date``, ``order`` or None.
-    filesize_lim:
-        Bytes of messages behind which the next file begins, MiB.
-
-    Attributes
-    ----------
-    n_written:
-        Messages written.
-    paths:
-        Files begun, in order.
-    failure:
-        Why it ended by itself; None if it did not.
-    """
-
-    def __init__(
-        self,
-        kind: Kind,
-        file_prefix: str,
-        ip: str,
-        port: int,
-        folder: str | Path = "",
-        file_enumerator: str | None = None,
-        filesize_lim: float | None = None,
-    ) -> None:
-        super().__init__(name=f"{kind.name.lower()} writer", daemon=True)
-        self._kind = kind
-        self._folder, self._prefix = Path(folder or "."), file_prefix
-        self._enumeration: Any = file_enumerator or "none"
-        self._limit_bytes = filesize_lim and filesize_lim * _MIB
-        self._listener = MessageListener(ip, port)
-        self._stop_asked = threading.Event()
-        self._file: SofFile | None = None
-        self._n_bytes = 0
-        self.n_written = 0
-        self.paths: list[Path] = []
-        self.failure: ForebayError | None = None
-
-    @property
-    def counters(self) -> dict[str, int]:
-        """How many messages were ``written``."""
-        return {"written": self.n_written}
-
-    def run(self) -> None:
-        """Write until `close`; started by `start`."""
-        try:
-            while (messages := self._listener.read(_DRAIN_S)) or not self._stop_asked.is_set():
-                if messages:
-                    self._write(messages)
-        except ForebayError as error:
-            self.failure = error
-            say("messages are not written any more", logging.ERROR, reason=error)
-        finally:
-            self._listener.close()
-            if self._file is not None:
-                self._file.close()
-
-    def _write(self, messages: list[bytes]) -> None:
-        if self._file is not None and self._limit_bytes and self._n_bytes >= self._limit_bytes:
-            self._file.close()
-            self._file = None
-        if self._file is None:
-            found = names(self._prefix, self._enumeration, "B", lambda: datetime.now(UTC), ".sof")
-            path = free_path(self._folder, found)
-            self._file, self._n_bytes = SofFile(path, self._kind), 0
-            self.paths.append(path)
-        self._file.append(messages)
-        self._n_bytes += sum(map(len, messages))
-        self.n_written += len(messages)
-
-    def close(self) -> None:
-        """Write what is in flight and close the file; raise what went wrong; may be called twice."""
-        self._stop_asked.set()
-        if self.ident is None:
-            self._listener.close()
-        else:
-            self.join()
-        if self.failure is not None:
-            raise self.failure
-
-
-class LogWriter(SofWriter):
-    """Writes log records."""
-
-    def __init__(self, file_prefix: str, ip: str, port: int, *where: Any, **how: Any) -> None:
-        super().__init__(Kind.LOG, file_prefix, ip, port, *where, **how)
-
-
-class TimestampWriter(SofWriter):
-    """Writes time stamps of triggers."""
-
-    def __init__(self, file_prefix: str, ip: str, port: int, *where: Any, **how: Any) -> None:
-        super().__init__(Kind.TIMESTAMP, file_prefix, ip, port, *where, **how)
-
-
-class TriggerWriter(SofWriter):
-    """Writes trigger patterns."""
-
-    def __init__(self, file_prefix: str, ip: str, port: int, *where: Any, **how: Any) -> None:
-        super().__init__(Kind.TRIGGER, file_prefix, ip, port, *where, **how)

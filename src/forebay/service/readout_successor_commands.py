@@ -15,13 +15,8 @@ from forebay.front.ssdaq.arguments import LEVELS, LOCAL_IP
 from forebay.front.ssdaq.subscribers import unpack_log, unpack_mon, unpack_timestamp
 from forebay.service.process import stop_on_signal
 from forebay.service.readout_classes import SSFileWriter
-from forebay.service.readout_successor import (
-    LogWriter,
-    SofWriter,
-    SSFileWriterB,
-    TimestampWriter,
-    TriggerWriter,
-)
+from forebay.service.readout_successor import SSFileWriterB
+from forebay.service.sof_writer import LogWriter, SofWriter, TimestampWriter, TriggerWriter
 from forebay.stream.messages import MessageListener
 from forebay.wire import ssreadout, trigger
 

@@ -143,6 +143,16 @@ class ReadoutSeries:
             self.paths.append(path)
         self._file.append(readouts)
 
+    def write_telescope(self, ra: float, dec: float, time_s: float, seconds: int, rest_ns: int) -> bool:
+        """Take where the telescope pointed (generation B); return False if no file has begun yet.
+
+        Raises as `ReadoutFile.write_telescope`.
+        """
+        if self._file is None:
+            return False
+        self._file.write_telescope(ra, dec, time_s, seconds, rest_ns)
+        return True
+
     def _is_full(self, file: ReadoutFile) -> bool:
         return self._limit_bytes is not None and file.n_bytes >= self._limit_bytes
 

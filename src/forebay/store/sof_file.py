@@ -5,7 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -15,6 +15,7 @@ from forebay.store.paths import check_free, explain, final_of, link_in_place, pa
 from forebay.wire.sof import TRAILER_BYTES, Compressor, Kind, Sof, decode, encode_bunch, encode_header
 
 _BUNCH_BYTES = 1_000_000
+_FLUSH_S = 1.0
 
 
 class SofFile:
@@ -26,8 +27,9 @@ class SofFile:
         The final name; nothing may exist there.
     kind:
         What the objects are.
-    bunch_bytes:
-        A bunch is written when so many bytes wait; what waits is lost if this process is killed.
+    bunch_bytes, flush_s:
+        A bunch is written when so many bytes wait, or the first of them for so many seconds, as `append` and
+        `tick` see it; what waits is lost if this process is killed.
 
     Raises
     ------
@@ -41,6 +43,8 @@ class SofFile:
         kind: Kind,
         compressor: Compressor = Compressor.BZ2,
         bunch_bytes: int = _BUNCH_BYTES,
+        flush_s: float = _FLUSH_S,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         check_free(path)
         self.path = path
@@ -48,6 +52,8 @@ class SofFile:
         self._part = part_of(path)
         self._compressor = compressor
         self._bunch_bytes = bunch_bytes
+        self._flush_s, self._clock = flush_s, clock
+        self._waits_since = 0.0
         self._waiting: list[bytes] = []
         self._n_waiting = self._position = self._trailer = self._number = 0
         try:
@@ -61,10 +67,24 @@ class SofFile:
         """Take objects; `StoreError` if they could not be written, or the file is closed."""
         if self._fd < 0:
             raise StoreError(f"The file {self.path} is closed.")
+        if objects and not self._waiting:
+            self._waits_since = self._clock()
         self._waiting += objects
         self._n_waiting += sum(map(len, objects))
         self.n += len(objects)
         if self._n_waiting > self._bunch_bytes:
+            self._flush()
+        self.tick()
+
+    def tick(self) -> None:
+        """Write what has waited long enough; to be called now and then while nothing comes.
+
+        Raises
+        ------
+        StoreError
+            If it could not be written.
+        """
+        if self._waiting and self._clock() - self._waits_since >= self._flush_s:
             self._flush()
 
     def _flush(self) -> None:

@@ -14,11 +14,16 @@ from forebay.front.ssdaq.subscribers import (
     BasicTimestampSubscriber,
     BasicTriggerSubscriber,
 )
-from forebay.service.readout_successor import LogWriter, SSFileWriterB, TimestampWriter, TriggerWriter
+from forebay.service.async_writers import ASlowSignalWriter, ATimestampWriter, ATriggerWriter
+from forebay.service.readout_successor import SSFileWriterB
+from forebay.service.sof_writer import LogWriter, TimestampWriter, TriggerWriter
 
 SSFileWriter = SSFileWriterB
 
 __all__ = [
+    "ASlowSignalWriter",
+    "ATimestampWriter",
+    "ATriggerWriter",
     "AsyncLogSubscriber",
     "AsyncMonSubscriber",
     "AsyncSSReadoutSubscriber",

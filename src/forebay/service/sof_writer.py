@@ -1,0 +1,149 @@
+"""Writers of SSDAQ 0.9: triggers, time stamps and logs from a publisher into ``.sof`` files."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from forebay.errors import ForebayError
+from forebay.service.process import say
+from forebay.store.readout_series import free_path, names
+from forebay.store.sof_file import SofFile
+from forebay.stream.messages import MessageListener
+from forebay.wire.sof import Kind
+
+_DRAIN_S = 0.2
+_MIB = 2**20
+
+
+class SofWriter(threading.Thread):
+    """Listens to a publisher and writes its messages, in a thread of its own.
+
+    What came is in the file after a second: a kill of the process loses no more than that.
+
+    Parameters
+    ----------
+    kind:
+        What the messages are.
+    file_enumerator:
+        ``date``, ``order`` or None.
+    filesize_lim:
+        Bytes of messages behind which the next file begins, MiB.
+
+    Attributes
+    ----------
+    n_written:
+        Messages written.
+    paths:
+        Files begun, in order.
+    failure:
+        Why it ended by itself; None if it did not.
+    """
+
+    def __init__(
+        self,
+        kind: Kind,
+        file_prefix: str,
+        ip: str,
+        port: int,
+        folder: str | Path = "",
+        file_enumerator: str | None = None,
+        filesize_lim: float | None = None,
+    ) -> None:
+        super().__init__(name=f"{kind.name.lower()} writer", daemon=True)
+        self._kind = kind
+        self._folder, self._prefix = Path(folder or "."), file_prefix
+        self._enumeration: Any = file_enumerator or "none"
+        self._limit_bytes = filesize_lim and filesize_lim * _MIB
+        self._listener = MessageListener(ip, port)
+        self._stop_asked = threading.Event()
+        self._file: SofFile | None = None
+        self._n_bytes = 0
+        self.n_written = self.n_not_written = 0
+        self.paths: list[Path] = []
+        self.failure: ForebayError | None = None
+
+    @property
+    def counters(self) -> dict[str, int]:
+        """How many messages came (``received = written + not_written``)."""
+        return {
+            "received": self.n_written + self.n_not_written,
+            "written": self.n_written,
+            "not_written": self.n_not_written,
+        }
+
+    def run(self) -> None:
+        """Write until `close`; started by `start`."""
+        try:
+            while (messages := self._listener.read(_DRAIN_S)) or not self._stop_asked.is_set():
+                if messages:
+                    self._write(messages)
+                elif self._file is not None:
+                    self._file.tick()
+        except ForebayError as error:
+            self._fail(error)
+        finally:
+            self._listener.close()
+            try:
+                if self._file is not None:
+                    self._file.close()
+            except ForebayError as error:
+                self._fail(error)
+
+    def _fail(self, error: ForebayError) -> None:
+        self.failure = self.failure or error
+        say("messages are not written any more", logging.ERROR, reason=error)
+
+    def _write(self, messages: list[bytes]) -> None:
+        try:
+            self._choose_file().append(messages)
+        except ForebayError:
+            self.n_not_written += len(messages)
+            raise
+        self._n_bytes += sum(map(len, messages))
+        self.n_written += len(messages)
+
+    def _choose_file(self) -> SofFile:
+        if self._file is not None and self._limit_bytes and self._n_bytes >= self._limit_bytes:
+            file, self._file = self._file, None
+            file.close()
+        if self._file is None:
+            found = names(self._prefix, self._enumeration, "B", lambda: datetime.now(UTC), ".sof")
+            path = free_path(self._folder, found)
+            self._file, self._n_bytes = SofFile(path, self._kind), 0
+            self.paths.append(path)
+        return self._file
+
+    def close(self) -> None:
+        """Write what is in flight and close the file; raise what went wrong; may be called twice."""
+        self._stop_asked.set()
+        if self.ident is None:
+            self._listener.close()
+        else:
+            self.join()
+        if self.failure is not None:
+            raise self.failure
+
+
+class LogWriter(SofWriter):
+    """Writes log records."""
+
+    def __init__(self, file_prefix: str, ip: str, port: int, *where: Any, **how: Any) -> None:
+        super().__init__(Kind.LOG, file_prefix, ip, port, *where, **how)
+
+
+class TimestampWriter(SofWriter):
+    """Writes time stamps of triggers."""
+
+    def __init__(self, file_prefix: str, ip: str, port: int, *where: Any, **how: Any) -> None:
+        super().__init__(Kind.TIMESTAMP, file_prefix, ip, port, *where, **how)
+
+
+class TriggerWriter(SofWriter):
+    """Writes trigger patterns."""
+
+    def __init__(self, file_prefix: str, ip: str, port: int, *where: Any, **how: Any) -> None:
+        super().__init__(Kind.TRIGGER, file_prefix, ip, port, *where, **how)
