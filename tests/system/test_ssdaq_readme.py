@@ -220,7 +220,7 @@ def test_the_simulator_of_the_readme_into_a_file_of_ones_own_name(ssdaq, tmp_pat
     ssdaq.good("start", "dw", "-d", "-f", "other", "-o", tmp_path / "mine", ssdaq.path)
     until(lambda: ssdaq.status()["publishers"][0]["subscribers"] == 1, "a subscriber")
     script = Path(__file__).parents[2] / "tm-ss-sim" / "SSUDPTMSimulator.py"
-    subprocess.run([sys.executable, script, str(ssdaq.udp), "localhost", "-n", "20"], check=True)
+    subprocess.run([sys.executable, script, str(ssdaq.udp), "localhost", "-n", "20", "-c", "0"], check=True)
     ssdaq.wait_readouts(20)
     ssdaq.good("stop", "dw")
     ssdaq.good("stop", "roa")

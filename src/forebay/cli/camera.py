@@ -10,12 +10,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from forebay.cli.sim_control import control_app
+
 if TYPE_CHECKING:
     from threading import Event
 
     from forebay.service.readout import ReadoutAssembler, ReadoutSink
 
 camera_app = typer.Typer(help="Cameras with time-tagged modules (CHEC, TARGET).", no_args_is_help=True)
+
+camera_app.add_typer(control_app, name="control")
 
 PortOption = Annotated[int, typer.Option("--port", min=0, max=65535, help="UDP port of the receiver.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print counts as JSON.")]
@@ -43,9 +47,13 @@ def simulate(
         list[str] | None,
         typer.Option(help="loss=P duplicate=P late=P short=P empty=P dead=MODULE leap=CYCLE:SECONDS seed=N"),
     ] = None,
+    control_port: Annotated[
+        int, typer.Option(min=0, max=65535, help="Modules take commands at this TCP port, as 30001; 0: none.")
+    ] = 0,
     json: JsonOption = False,
 ) -> None:
     """Send what 32 modules send, each from an address of its own."""
+    from forebay.cli.module_control import controlled
     from forebay.service.process import stop_on_signal
     from forebay.sim.camera import Camera, CameraFaults, CameraOptions
 
@@ -64,7 +72,7 @@ def simulate(
     )
     camera = Camera(options)
     try:
-        with stop_on_signal() as stop:
+        with stop_on_signal() as stop, controlled(camera, control_port):
             sent = camera.run(stop.is_set)
     finally:
         camera.close()

@@ -111,6 +111,8 @@ class CameraOptions:
     network:
         First three bytes of the modules' addresses, which end in 100 + module; "" sends everything from
         any address, which makes one module of all.
+    source:
+        One address from which everything is sent, instead.
     jitter_ns:
         Time tags of the modules differ by up to so much to either side.
     spread:
@@ -128,6 +130,7 @@ class CameraOptions:
     count: int | None = None
     modules: Sequence[int] = tuple(range(target.N_MODULES))
     network: str = "127.0.0"
+    source: str = ""
     jitter_ns: int = 0
     spread: bool = False
     signal: Signal = "drift"
@@ -142,17 +145,28 @@ class CameraOptions:
         if bad := [module for module in self.modules if not 0 <= module < target.N_MODULES]:
             raise ConfigError(f"There is no module {bad[0]}.", f"Modules are 0 to {target.N_MODULES - 1}.")
 
-    @property
-    def period_ns(self) -> int:
-        """Distance of neighbouring readouts."""
-        return round(1e9 / (self.rate_hz or 1000.0))
+    def address_of(self, module: int) -> str:
+        """Return from which address a module sends; empty for any."""
+        return self.source or (f"{self.network}.{_FIRST_ADDRESS + module}" if self.network else "")
+
+
+def _period_ns(rate_hz: float) -> int:
+    """Return the distance of neighbouring readouts."""
+    return round(1e9 / (rate_hz or 1000.0))
 
 
 class Signals:
-    """The blocks of all modules, one cycle (a datagram of each) after the other."""
+    """The blocks of all modules, one cycle (a datagram of each) after the other.
+
+    Attributes
+    ----------
+    period_ns:
+        Distance of neighbouring readouts; may be changed between cycles.
+    """
 
     def __init__(self, options: CameraOptions, start_ns: int) -> None:
         self._options = options
+        self.period_ns = _period_ns(options.rate_hz)
         self._time_ns = start_ns
         self._modules = np.array(options.modules, np.int64)
         self._random = np.random.default_rng(options.faults.seed)
@@ -163,7 +177,7 @@ class Signals:
         """Return the next datagram of each module, (module, byte)."""
         options, n = self._options, self._options.packed
         self._time_ns += round(leap_s * 1e9)
-        times = np.tile(self._time_ns + np.arange(n) * options.period_ns, (len(self._modules), 1))
+        times = np.tile(self._time_ns + np.arange(n) * self.period_ns, (len(self._modules), 1))
         if options.jitter_ns:
             times += self._random.integers(-options.jitter_ns, options.jitter_ns + 1, times.shape)
         blocks = target.encode(
@@ -171,7 +185,7 @@ class Signals:
             (times + 1000 * (self._modules[:, None] + 1)).astype(np.uint64),
             self._amplitudes(n),
         )
-        self._time_ns += n * options.period_ns
+        self._time_ns += n * self.period_ns
         self._readout += n
         return blocks.view(np.uint8).reshape(len(self._modules), n * target.BLOCK.itemsize)
 
@@ -191,10 +205,21 @@ class Signals:
 class Camera:
     """Sends the datagrams of all modules.
 
+    `silent` and `change_rate` are for any thread, also while `run` goes on.
+
     Raises
     ------
     ConfigError
         If the host is not known, or an address of a module is not of this computer.
+
+    Attributes
+    ----------
+    silent:
+        Modules that send nothing now; their readouts go by.
+    rate_hz:
+        Readouts a second; 0 as fast as it goes.
+    datagrams_of_module:
+        (module,) datagrams sent.
     """
 
     def __init__(self, options: CameraOptions) -> None:
@@ -207,10 +232,28 @@ class Camera:
             [] for _ in range(options.faults.late_cycles)
         )
         self._cycle = 0
-        self._cycle_s = options.packed / options.rate_hz if options.rate_hz else 0.0
+        self.silent: set[int] = set()
+        self.rate_hz = self._paced_hz = options.rate_hz
+        self.datagrams_of_module = [0] * target.N_MODULES
         with ExitStack() as stack:
             self._sockets = [stack.enter_context(_connected(options, module)) for module in options.modules]
             self._stack = stack.pop_all()
+
+    @property
+    def _cycle_s(self) -> float:
+        return self.options.packed / self._paced_hz if self._paced_hz else 0.0
+
+    def change_rate(self, rate_hz: float) -> None:
+        """Send so many readouts a second from the next cycle on, and stamp them so.
+
+        Raises
+        ------
+        ConfigError
+            If it is not above 0, or too high.
+        """
+        if not 0 < rate_hz <= _MOST_RATE_HZ:
+            raise ConfigError(f"A rate of {rate_hz:g} Hz cannot be sent.", f"Give up to {_MOST_RATE_HZ}.")
+        self.rate_hz = rate_hz
 
     def send(self, due: float | None = None) -> None:
         """Send one datagram of each module, or what the faults make of it.
@@ -230,8 +273,8 @@ class Camera:
             if self.options.spread and due is not None:
                 time.sleep(max(0.0, due + i * self._cycle_s / len(rows) - time.monotonic()))
             row = rows[i : i + 1]
-            if module in faults.dead:
-                self.counts["dead"] += 1
+            if module in faults.dead or module in self.silent:
+                self.counts["dead" if module in faults.dead else "silent"] += 1
             elif chances[0, i] < faults.loss:
                 self.counts["lost"] += 1
             elif chances[1, i] < faults.late:
@@ -253,18 +296,23 @@ class Camera:
     def _send(self, i: int, row: NDArray[np.uint8], kind: str) -> None:
         _native.send_datagrams(self._sockets[i].fileno(), np.ascontiguousarray(row), segment=False)
         self.counts[kind] += 1
+        self.datagrams_of_module[self.options.modules[i]] += 1
 
     def run(self, stop: Callable[[], bool] = lambda: False) -> Counter[str]:
         """Send until the count is reached or `stop()` is true; return what was sent, by kind."""
         options = self.options
-        origin = time.monotonic()
+        due = time.monotonic()
         while options.count is None or self._cycle * options.packed < options.count:
-            due = origin + self._cycle * self._cycle_s
-            while (left := due - time.monotonic()) > 0 and not stop():
+            while (left := due - time.monotonic()) > 0 and not stop() and self.rate_hz == self._paced_hz:
                 time.sleep(min(left, _NAP_S))
             if stop():
                 break
+            if self.rate_hz != self._paced_hz:
+                self._paced_hz = self.rate_hz
+                self._signals.period_ns = _period_ns(self._paced_hz)
+                due = time.monotonic()
             self.send(due)
+            due += self._cycle_s
         return self.counts
 
     def close(self) -> None:
@@ -273,7 +321,7 @@ class Camera:
 
 
 def _connected(options: CameraOptions, module: int) -> socket.socket:
-    source = f"{options.network}.{_FIRST_ADDRESS + module}" if options.network else ""
+    source = options.address_of(module)
     out = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     try:
         if source:

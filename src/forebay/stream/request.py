@@ -25,6 +25,8 @@ class Replier:
     ----------
     public:
         Allow a socket in a directory of others.
+    other_hosts:
+        Let other hosts ask, too, over TCP.
 
     Raises
     ------
@@ -32,8 +34,9 @@ class Replier:
         If the endpoint is malformed, in use, or not to be bound.
     """
 
-    def __init__(self, endpoint: str, *, public: bool = False) -> None:
-        self._socket = Socket(zmq.REP, endpoint, bind=True, hwm=_HWM, public=public and _is_file(endpoint))
+    def __init__(self, endpoint: str, *, public: bool = False, other_hosts: bool = False) -> None:
+        is_allowed = other_hosts or (public and _is_file(endpoint))
+        self._socket = Socket(zmq.REP, endpoint, bind=True, hwm=_HWM, public=is_allowed)
         self.endpoint = self._socket.endpoint
 
     def serve(self, answer: Callable[[bytes], bytes], timeout: float) -> bool:
