@@ -146,5 +146,9 @@ def check_file(path: Path, first: int | None = None, last: int | None = None) ->
                 stacked = np.array([one[name] for one in made]).reshape(values.shape)
                 np.testing.assert_array_equal(values[:], stacked, name)
     if first is not None:
-        assert ids == list(range(first, (ids[-1] if last is None else last) + 1))
+        assert ids, f"there is nothing in {path}"
+        wanted_ids = list(range(first, (ids[-1] if last is None else last) + 1))
+        assert ids == wanted_ids, (
+            f"{first}..{last} was asked for, {ids[0]}..{ids[-1]} came, {len(ids)} of them"
+        )
     return ids

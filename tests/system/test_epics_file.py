@@ -61,8 +61,10 @@ def test_ranges_of_pulses_and_of_time_while_the_service_runs(bench, tmp_path):
         ids, data = found[name]["pulse_id"].ravel(), found[name]["data"].ravel()
         inside = (ids >= 1050) & (ids <= 1149)
         assert ids[inside].tolist() == data[inside].tolist() == list(range(1050, 1150))
-        assert ids[0] in (1049, 1050)  # it may have come before its pulse
-        assert ids[-1] in (1149, 1150)
+        # One before and one after, by the times at which they came: before or after their pulses did.
+        assert 1000 <= ids[0] <= 1050
+        assert 1149 <= ids[-1] < 1200
+        assert len(ids) < 200
     assert found[pv("S")]["data"].ravel().tolist() == [b"before", b"between", b"after"]
     assert found[pv("W")]["data"].tolist() == [[9.0, 8.0]]
     assert found[pv("STATIC")]["status"].ravel().tolist() == [b"NO_ALARM"]
