@@ -12,8 +12,6 @@ import typer
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from forebay.stream.pacman import BoardAddress
-
 larpix_app = typer.Typer(help="LArPix: PACMAN boards and their files.", no_args_is_help=True)
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
@@ -44,6 +42,9 @@ def simulate(
         list[str] | None, typer.Option(help="What goes wrong, e.g. parity=0.01 drop=0.001 no-sync=5.")
     ] = None,
     seed: Annotated[int, typer.Option(help="Other data.")] = 1,
+    server: Annotated[
+        bool, typer.Option("--server", help="Be a Bern data server, which has no echo, triggers and syncs.")
+    ] = False,
     public: Annotated[bool, typer.Option("--public", help="Allow an address open to other hosts.")] = False,
     json: JsonOption = False,
 ) -> None:
@@ -52,6 +53,7 @@ def simulate(
     from forebay.service.process import stop_on_signal
     from forebay.sim.larpix import BoardOptions, SimulatedBoard
     from forebay.sim.larpix_faults import parse_faults
+    from forebay.sim.larpix_server import SimulatedServer
     from forebay.stream.pacman_board import BoardSockets
 
     options = BoardOptions(
@@ -65,15 +67,14 @@ def simulate(
         seed=seed,
         faults=parse_faults(fault or []),
     )
-    board = SimulatedBoard(
-        options, time.time()
-    )  # options that cannot be are refused before anything is bound
+    kind = SimulatedServer if server else SimulatedBoard
+    board = kind(options, time.time())  # options that cannot be are refused before anything is bound
     ends = [f"tcp://{bind}:{port + offset}" for offset in (0, 1, -1)]
-    sockets = BoardSockets(ends[0], ends[1], ends[2], hwm=hwm, public=public)
+    sockets = BoardSockets(ends[0], ends[1], None if server else ends[2], hwm=hwm, public=public)
 
-    def make(now_s: float) -> SimulatedBoard:
+    def make(now_s: float) -> SimulatedBoard | SimulatedServer:
         nonlocal board
-        board = SimulatedBoard(options, now_s)
+        board = kind(options, now_s)
         return board
 
     with stop_on_signal() as stop:
@@ -112,6 +113,7 @@ def record(
     json: JsonOption = False,
 ) -> None:
     """Record from boards; what they sent before the stop is written, and every word accounted for."""
+    from forebay.service.larpix_lines import parse_board
     from forebay.service.larpix_record import counters_of
     from forebay.service.larpix_record import record as record_boards
     from forebay.service.process import stop_on_signal
@@ -190,24 +192,6 @@ def _print(title: str, counts: Mapping[str, object], json: bool) -> None:
         print(json_text.dumps(counts))
     else:
         Console().print(facts(title, [(name, str(value)) for name, value in counts.items()]), soft_wrap=True)
-
-
-def parse_board(text: str) -> BoardAddress:
-    """Return the address of a board written as ``GROUP=HOST[:PORT][/ASIC]``; `ConfigError` if it is none."""
-    from forebay.errors import ConfigError
-    from forebay.stream.pacman import COMMAND_PORT, BoardAddress
-
-    io_group, rest = _group_and_rest(text)
-    place, _, asic = rest.partition("/")
-    host, colon, port_text = place.rpartition(":")
-    if not colon:
-        host, port_text = place, str(COMMAND_PORT)
-    if not host or not port_text.isdecimal() or not 0 < int(port_text) < 65535:
-        raise ConfigError(f"{text!r} is not the address of a board.", "Write GROUP=HOST[:PORT][/ASIC].")
-    port = int(port_text)
-    return BoardAddress(
-        f"io_group_{io_group}", io_group, asic or "2", f"tcp://{host}:{port + 1}", f"tcp://{host}:{port}"
-    )
 
 
 def _group_and_rest(text: str) -> tuple[int, str]:

@@ -17,32 +17,52 @@ if TYPE_CHECKING:
 
 _FAKE_CHIPS = tuple((1, chip) for chip in (246, 245, 252, 243))
 _TURN_S = 0.02
-_DRAIN_S = 5.0
 
 
 class FakeIO:
-    """A simulated board in the producer's process; data come as time goes on."""
+    """Simulated boards in the producer's process; data come as time goes on."""
 
-    _io_group = 1
-
-    def __init__(self, rate_hz: float) -> None:
+    def __init__(self, asic_versions: dict[int, str], rate_hz: float) -> None:
+        from forebay.service.larpix_lines import chip_keys
         from forebay.sim.larpix import BoardOptions, SimulatedBoard
+        from forebay.wire.pacman_account import BoardAccount
 
-        options = BoardOptions(asic_version="1", chips=_FAKE_CHIPS, rate_hz=rate_hz)
-        self._board = SimulatedBoard(options, time.time())
-        self._n_blocks = 0
-        self.chips = chip_keys([self._io_group])
+        def board(io_group: int, version: str) -> SimulatedBoard:
+            options = BoardOptions(io_group, version, _FAKE_CHIPS, rate_hz, seed=io_group)
+            return SimulatedBoard(options, time.time())
+
+        self.asic_versions = asic_versions
+        self.chips = chip_keys([*asic_versions])
+        self._boards = {group: board(group, version) for group, version in asic_versions.items()}
+        self._accounts = {group: BoardAccount() for group in asic_versions}
+        self._n_blocks = dict.fromkeys(asic_versions, 0)
+        self._n_sent = dict.fromkeys(asic_versions, 0)
+
+    @property
+    def counters(self) -> dict[str, dict[str, int]]:
+        """See `BoardLine`."""
+        return {
+            f"io_group_{group}": {**account.counters, "words_to_chips": self._n_sent[group]}
+            for group, account in self._accounts.items()
+        }
 
     def read(self, timeout: float) -> Sequence[Event]:
         """See `BoardLine`."""
-        from forebay.service.larpix_flow import event_of
-
         time.sleep(min(timeout, _TURN_S))
-        messages = self._board.messages(time.time())
+        return [event for group in self._boards if (event := self._block(group)) is not None]
+
+    def _block(self, io_group: int) -> Event | None:
+        from forebay.service.larpix_flow import event_of
+        from forebay.wire.pacman_batch import messages_of
+
+        board = self._boards[io_group]
+        messages = board.messages(time.time())
         if not messages:
-            return ()
-        self._n_blocks += 1
-        return [event_of(messages, self._io_group, self._n_blocks - 1)]
+            return None
+        event = event_of(messages, io_group, self._n_blocks[io_group], self.asic_versions[io_group])
+        self._accounts[io_group].add(messages_of(event).batch, board.word_format)
+        self._n_blocks[io_group] += 1
+        return event
 
     def drain(self, sink: Sink) -> None:
         """See `BoardLine`; nothing is on its way."""
@@ -50,72 +70,44 @@ class FakeIO:
 
     def send(self, io_group: int, io_channel: int, words: Any) -> None:
         """See `BoardLine`."""
+        from forebay.errors import ConfigError
         from forebay.wire.pacman import REQUEST, Command, encode_commands
 
-        if io_group != self._io_group:
-            return  # nobody is there
+        if io_group not in self._boards:
+            raise ConfigError(f"There is no board of io group {io_group}.", f"There are {[*self._boards]}.")
         commands = [Command("D", channel=io_channel, word=int(word)) for word in words]
-        self._board.answer(encode_commands(REQUEST, int(time.time()), commands), time.time())
+        self._boards[io_group].answer(encode_commands(REQUEST, int(time.time()), commands), time.time())
+        self._n_sent[io_group] += len(commands)
 
     def close(self) -> None:
         """See `BoardLine`."""
-
-
-class PacmanIO:
-    """PACMAN boards with chips of version 1."""
-
-    def __init__(self, texts: Sequence[str]) -> None:
-        from forebay.cli.larpix import parse_board
-        from forebay.stream.pacman import PacmanCommands, PacmanInlet
-
-        boards = [parse_board(text if "/" in text else f"{text}/1") for text in texts]
-        self.chips = chip_keys([board.io_group for board in boards])
-        self._inlet = PacmanInlet(boards)
-        self._commands = {board.io_group: PacmanCommands(board.command) for board in boards}
-
-    def read(self, timeout: float) -> Sequence[Event] | None:
-        """See `BoardLine`."""
-        return self._inlet.read(timeout)
-
-    def drain(self, sink: Sink) -> None:
-        """See `BoardLine`: all of the second in which this is called, by the clocks of the boards."""
-        from forebay.service.larpix_record import drain
-
-        drain(self._inlet, [sink], int(time.time()), _DRAIN_S)
-
-    def send(self, io_group: int, io_channel: int, words: Any) -> None:
-        """See `BoardLine`."""
-        from forebay.errors import ConfigError
-
-        if io_group not in self._commands:
-            raise ConfigError(f"There is no board of io group {io_group}.", f"There are {[*self._commands]}.")
-        self._commands[io_group].send(io_channel, words)
-
-    def close(self) -> None:
-        """See `BoardLine`."""
-        self._inlet.close()
-        for commands in self._commands.values():
-            commands.close()
-
-
-def chip_keys(io_groups: Sequence[int]) -> list[str]:
-    """Return the chips of each io group where no configuration of a board names them."""
-    return [f"{group}-{channel}-{chip}" for group in io_groups for channel, chip in _FAKE_CHIPS]
 
 
 def board_of(arguments: argparse.Namespace) -> BoardLine:
-    """Return the board that the arguments name; `ConfigError` if there is none of that kind."""
+    """Return the boards that the arguments name; `ConfigError` if there are none of that kind."""
     from forebay.errors import ConfigError
+    from forebay.service.larpix_lines import CLASSES, NetworkBoards, addresses_of
 
     name, *more = ["FakeIO"] if arguments.fake else arguments.io_config
-    if name == "FakeIO" and not more:
-        return FakeIO(arguments.rate)
-    if name == "PACMAN_IO" and more:
-        return PacmanIO(more)
-    raise ConfigError(
-        f"There is no board of {' '.join([name, *more])!r}.",
-        "Give FakeIO, or PACMAN_IO GROUP=HOST[:PORT]...; ZMQ_IO and MultiZMQ_IO are of another server.",
-    )
+    if name == "FakeIO":
+        return FakeIO(_fake_boards(more), arguments.rate)
+    if name in CLASSES:
+        return NetworkBoards(*addresses_of(name, more))
+    raise ConfigError(f"There is no class {name!r} of boards.", f"There are FakeIO, {', '.join(CLASSES)}.")
+
+
+def _fake_boards(words: Sequence[str]) -> dict[int, str]:
+    from forebay.errors import ConfigError
+    from forebay.wire.larpix.word import format_of
+
+    found: dict[int, str] = {}
+    for word in words or ["1"]:
+        group, _, version = word.partition("/")
+        if not group.isdecimal() or not 0 < int(group) < 255 or int(group) in found:
+            raise ConfigError(f"{word!r} is no simulated board.", "Write GROUP[/ASIC] of each, e.g. 1 2/2b.")
+        format_of(version or "1")
+        found[int(group)] = version or "1"
+    return found
 
 
 def _run(script: str, arguments: argparse.Namespace, stop: threading.Event) -> None:

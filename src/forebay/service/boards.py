@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Mapping, Sequence
-
-import numpy as np
+from collections.abc import Mapping, Sequence
 
 from forebay.config import BoardConfig, BoardsConfig, Config
 from forebay.errors import ConfigError
@@ -15,7 +13,7 @@ from forebay.service.process import notify, say
 from forebay.stream.endpoint import ipc
 from forebay.stream.pacman import COUNTERS, LINK_COUNTERS, BoardAddress, PacmanInlet
 from forebay.stream.zmq import Publisher
-from forebay.wire.pacman_batch import PacmanArrays, messages_of
+from forebay.wire.pacman_batch import messages_of, pieces
 
 HWM = 2000
 """Blocks that may wait for each reader of this host: of 16 boards 6 s, at 20 blocks a second each."""
@@ -89,21 +87,6 @@ class Numbered:
                 self._next[event.source] = number + 1
                 found.append(Event(event.source, number, event.time_ns, arrays, event.missing_packets))
         return found
-
-
-def pieces(arrays: PacmanArrays, most_bytes: int) -> Iterator[PacmanArrays]:
-    """Yield the messages in the same order, at most `most_bytes` together, or one that is longer alone."""
-    if len(arrays.data) <= most_bytes:
-        yield arrays
-        return
-    ends = np.cumsum(arrays.lengths, dtype=np.int64)
-    first = 0
-    while first < len(ends):
-        begin = int(ends[first] - arrays.lengths[first])
-        last = max(first + 1, int(np.searchsorted(ends, begin + most_bytes, side="right")))
-        data = arrays.data[begin : int(ends[last - 1])]
-        yield PacmanArrays(data, arrays.lengths[first:last], arrays.io_group, arrays.asic_version)
-        first = last
 
 
 def _counters(inlet: PacmanInlet, publisher: Publisher) -> dict[str, int]:

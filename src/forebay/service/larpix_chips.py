@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from forebay.errors import ConfigError
-from forebay.service.larpix_flow import ASIC_VERSION
 from forebay.wire.larpix.register_map import PARAMETERS
 from forebay.wire.larpix.registers import default_registers, settings_of, with_settings
 
@@ -48,10 +48,19 @@ def _key(text: object) -> str:
 
 
 class Chips:
-    """The chips of the board that is loaded, with their configurations in software."""
+    """The chips of the board that is loaded, with their configurations in software.
 
-    def __init__(self, boards: dict[str, list[str]]) -> None:
+    Parameters
+    ----------
+    boards:
+        Name -> chip keys.
+    asic_versions:
+        Io group -> version of its chips.
+    """
+
+    def __init__(self, boards: dict[str, list[str]], asic_versions: Mapping[int, str]) -> None:
         self.boards = boards
+        self._versions = asic_versions
         self.load(next(iter(boards)))
 
     def load(self, name: str) -> None:
@@ -59,8 +68,18 @@ class Chips:
         short = Path(name).name.removesuffix(_SUFFIX)
         if short not in self.boards:
             raise ConfigError(f"There is no board {name!r}.", f"There are {', '.join(self.boards)}.")
-        self.current = short
-        self._registers = {key: default_registers(ASIC_VERSION) for key in self.boards[short]}
+        registers = {key: default_registers(self.asic_version(key)) for key in self.boards[short]}
+        self.current, self._registers = short, registers
+
+    def asic_version(self, key: str) -> str:
+        """Return the version of a chip; `ConfigError` if nothing leads to its io group."""
+        group = int(key.split("-")[0])
+        if group not in self._versions:
+            known = ", ".join(map(str, self._versions))
+            raise ConfigError(
+                f"Chip {key} is of io group {group}, which no board has.", f"There are {known}."
+            )
+        return self._versions[group]
 
     def place(self, key: str) -> tuple[int, int, int]:
         """Return io group, io channel and chip id; `ConfigError` if the board has no such chip."""
@@ -78,19 +97,19 @@ class Chips:
 
     def settings(self, key: str) -> dict[str, Any]:
         """Return the configuration of a chip, name by name."""
-        return settings_of(self.registers(key), ASIC_VERSION)
+        return settings_of(self.registers(key), self.asic_version(key))
 
     def change(self, updates: dict[str, dict[str, Any]]) -> None:
         """Change configurations, all or none."""
         new = {
-            key: with_settings(self.registers(key), changes, ASIC_VERSION) for key, changes in updates.items()
+            key: with_settings(self.registers(key), changes, self.asic_version(key))
+            for key, changes in updates.items()
         }
         self._registers.update(new)
 
-    @staticmethod
-    def name_of(address: int) -> str:
-        """Return the name of the parameter that begins in, or covers, a register."""
-        for name, one in PARAMETERS[ASIC_VERSION].items():
+    def name_of(self, key: str, address: int) -> str:
+        """Return the name of the parameter of a chip that begins in, or covers, a register."""
+        for name, one in PARAMETERS[self.asic_version(key)].items():
             if one.first < 8 * (address + 1) and 8 * address < one.first + one.n * one.n_bits:
                 return name
         return str(address)

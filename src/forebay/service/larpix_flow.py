@@ -1,4 +1,4 @@
-"""Packet blocks as events of the house: one block of PACMAN messages for each io group."""
+"""Packet blocks of larpix-daq, and ours, as events of the house: one block of messages for each io group."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from forebay.event import Event
 from forebay.wire import pacman
-from forebay.wire.larpix import block
+from forebay.wire.larpix import block, board_block
 from forebay.wire.pacman_batch import PacmanArrays
 
 ASIC_VERSION: Final = "1"
@@ -20,6 +20,24 @@ ASIC_VERSION: Final = "1"
 
 _NO_MODULES: NDArray[np.uint32] = np.zeros(0, np.uint32)
 Records = block.Records
+
+Content = Records | PacmanArrays
+"""What a packet block has: words of chips of version 1, or messages of a board."""
+
+
+def content_of(payload: bytes) -> Content:
+    """Return what a packet block of either kind has; `forebay.errors.WireError` if it is none."""
+    return board_block.decode(payload) if board_block.is_board_block(payload) else block.decode(payload)
+
+
+def asic_version_of(content: Content) -> str:
+    """Return of which version the chips are."""
+    return content.asic_version if isinstance(content, PacmanArrays) else ASIC_VERSION
+
+
+def n_packets(content: Content) -> int:
+    """Return how many packets there are: words of all kinds, and timestamps of larpix-daq's blocks."""
+    return len(content.batch.words) if isinstance(content, PacmanArrays) else len(content)
 
 
 def seconds_of(header: dict[str, Any]) -> int:
@@ -52,23 +70,49 @@ class Blocks:
     def __init__(self) -> None:
         self._n: dict[int, int] = {}
 
-    def events(self, parts: Sequence[tuple[int, Records]]) -> Iterator[Event]:
-        """Yield one event for each io group of these (seconds, records)."""
-        groups: dict[int, list[bytes]] = {}
-        for seconds, records in parts:
-            for group, messages in messages_of_records(records, seconds).items():
-                groups.setdefault(group, []).extend(messages)
-        for group, messages in groups.items():
+    def events(self, parts: Sequence[tuple[int, Content]]) -> Iterator[Event]:
+        """Yield one event for each io group, and version of chips, of these (seconds, content)."""
+        boards: dict[tuple[int, str], list[PacmanArrays]] = {}
+        for seconds, content in parts:
+            for arrays in _arrays_of(content, seconds):
+                boards.setdefault((arrays.io_group, arrays.asic_version), []).append(arrays)
+        for (group, _), found in boards.items():
             number = self._n.get(group, 0)
             self._n[group] = number + 1
-            yield event_of(messages, group, number)
+            yield _event(_joined(found), number)
 
 
-def event_of(messages: Sequence[bytes], io_group: int, number: int) -> Event:
-    """Return messages of a board as an event, block `number` of this board."""
+def _arrays_of(content: Content, seconds: int) -> list[PacmanArrays]:
+    if isinstance(content, PacmanArrays):
+        return [content]
+    found = messages_of_records(content, seconds)
+    return [arrays_of(messages, group, ASIC_VERSION) for group, messages in found.items()]
+
+
+def _joined(found: Sequence[PacmanArrays]) -> PacmanArrays:
+    first = found[0]
+    if len(found) == 1:
+        return first
+    data = b"".join([one.data for one in found])
+    lengths = np.concatenate([one.lengths for one in found])
+    return PacmanArrays(data, lengths, first.io_group, first.asic_version)
+
+
+def _event(arrays: PacmanArrays, number: int) -> Event:
+    return Event(f"io_group_{arrays.io_group}", number, time.time_ns(), arrays, _NO_MODULES)
+
+
+def arrays_of(messages: Sequence[bytes], io_group: int, asic_version: str) -> PacmanArrays:
+    """Return messages of a board together."""
     lengths = np.fromiter(map(len, messages), np.uint32, len(messages))
-    arrays = PacmanArrays(b"".join(messages), lengths, io_group, ASIC_VERSION)
-    return Event(f"io_group_{io_group}", number, time.time_ns(), arrays, _NO_MODULES)
+    return PacmanArrays(b"".join(messages), lengths, io_group, asic_version)
+
+
+def event_of(
+    messages: Sequence[bytes], io_group: int, number: int, asic_version: str = ASIC_VERSION
+) -> Event:
+    """Return messages of a board as an event, block `number` of this board."""
+    return _event(arrays_of(messages, io_group, asic_version), number)
 
 
 def records_of(arrays: PacmanArrays) -> Records:

@@ -7,8 +7,9 @@ import ast
 import logging
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Final, Protocol
 
 import numpy as np
@@ -24,13 +25,16 @@ from forebay.service.larpix_part import TURN_S, Part
 from forebay.service.larpix_routines import RunningRoutine
 from forebay.service.larpix_routines import load as load_routines
 from forebay.stream.xylem import DataOut
-from forebay.wire.larpix import block
+from forebay.wire.larpix import block, board_block
 from forebay.wire.larpix.configure import read_words, registers_read, write_words
-from forebay.wire.pacman_batch import messages_of
+from forebay.wire.pacman_batch import PacmanArrays, messages_of, pieces
 from forebay.wire.xylem import BEGINNING, ENDING, Data, Info
 
 BLOCK_PACKETS: Final = 20_000
 """Packets of one DATA message at most."""
+
+BLOCK_BYTES: Final = 2**22
+"""Bytes of messages in one DATA message, about."""
 
 _ANSWER_S = 1.0
 _ACTIONS = (
@@ -50,9 +54,25 @@ _ACTIONS = (
 
 
 class BoardLine(Protocol):
-    """Boards, real or not, that speak in PACMAN messages."""
+    """Boards, real or not, that speak in PACMAN messages.
+
+    Attributes
+    ----------
+    chips:
+        Chip keys, where no configuration of a board names them.
+    """
 
     chips: list[str]
+
+    @property
+    def asic_versions(self) -> Mapping[int, str]:
+        """Io group -> version of its chips."""
+        ...
+
+    @property
+    def counters(self) -> dict[str, dict[str, int]]:
+        """Board -> counters so far."""
+        ...
 
     def read(self, timeout: float) -> Sequence[Event] | None:
         """Return blocks of messages, as `forebay.ports.Source`."""
@@ -71,6 +91,17 @@ class BoardLine(Protocol):
         ...
 
 
+def is_original(arguments: argparse.Namespace, board: BoardLine) -> bool:
+    """Whether packet blocks are those of larpix-daq, which have words of chips of version 1 only."""
+    others = {version for version in board.asic_versions.values() if version != "1"}
+    if arguments.block == "0.1" and others:
+        raise ConfigError(
+            f"Packet blocks of version 0.1 cannot carry words of chips of version {min(others)}.",
+            "Leave --block out, or take 1.0: then all components are to be forebay's.",
+        )
+    return not others if arguments.block is None else bool(arguments.block == "0.1")
+
+
 class Producer(Part):
     """Publishes what the board sends while the state is RUN.
 
@@ -83,7 +114,7 @@ class Producer(Part):
     def __init__(self, arguments: argparse.Namespace, board: BoardLine) -> None:
         self._out = DataOut(arguments.address, public=arguments.public)
         super().__init__(
-            "LArPix board",
+            arguments.name,
             "BOARD",
             home_address(arguments),
             arguments.log_address,
@@ -91,7 +122,9 @@ class Producer(Part):
             actions={name: getattr(self, name) for name in _ACTIONS},
         )
         self._board = board
-        self._chips = Chips(read_boards(Path(arguments.boards) if arguments.boards else None, board.chips))
+        boards = read_boards(Path(arguments.boards) if arguments.boards else None, board.chips)
+        self._chips = Chips(boards, board.asic_versions)
+        self._is_original = is_original(arguments, board)
         self._routines = load_routines(Path(arguments.routines) if arguments.routines else None)
         self._running: RunningRoutine | None = None
         self._reply = self.component.reply
@@ -105,18 +138,36 @@ class Producer(Part):
         """Mark the run's begin and end in the flow of data."""
         if state == "RUN":
             self._board.read(0)  # of no run
+            self._counters_before = self._board.counters
             self.n_packets = self.n_messages = 0
             self._info(BEGINNING, run=run)
             self._is_running = True
         elif self._is_running:
             self._board.drain(self)
             self._is_running = False
-            self._info(ENDING, run=run, packets=self.n_packets, messages=self.n_messages)
+            self._end_run(run)
         else:
             return {}
-        return {"packets_sent": self.n_packets, "messages_sent": self.n_messages}
+        return {
+            "packets_sent": self.n_packets,
+            "messages_sent": self.n_messages,
+            "boards": self.counters_of_run(),
+        }
+
+    def _end_run(self, run: int | None) -> None:
+        account = {"packets": self.n_packets, "messages": self.n_messages, "boards": self.counters_of_run()}
+        self._info(ENDING, run=run, **account)
+
+    def counters_of_run(self) -> dict[str, dict[str, int]]:
+        """Return board -> what its counters say of this run, without those that say nothing."""
+        before = self._counters_before
+        return {
+            name: {key: n - before[name][key] for key, n in own.items() if n != before[name][key]}
+            for name, own in self._board.counters.items()
+        }
 
     _is_running = False
+    _counters_before: Mapping[str, Mapping[str, int]] = MappingProxyType({})
 
     def _next(self) -> int:
         self._sequence += 1
@@ -126,16 +177,26 @@ class Producer(Part):
         self._out.send(Info(time.time(), self.name, text, {**more, "sequence": self._next()}))
 
     def write(self, events: Sequence[Event]) -> None:
-        """Publish words of chips; outside of a run they are of no interest."""
+        """Publish what boards sent; outside of a run it is of no interest."""
         if not self._is_running or not events:
             return
-        records = np.concatenate([records_of(messages_of(event)) for event in events])
-        for start in range(0, len(records), BLOCK_PACKETS):
-            some = records[start : start + BLOCK_PACKETS]
+        for payload, n in self._blocks([messages_of(event) for event in events]):
             header = {"name": self.name, "timestamp": time.time(), "sequence": self._next()}
-            self._out.send(Data(header, block.encode(some)))
-            self.n_packets += len(some)
+            self._out.send(Data(header, payload))
+            self.n_packets += n
             self.n_messages += 1
+
+    def _blocks(self, came: Sequence[PacmanArrays]) -> Iterator[tuple[bytes, int]]:
+        """Yield packet blocks, and how many packets each has."""
+        if self._is_original:
+            records = np.concatenate([records_of(arrays) for arrays in came])
+            for start in range(0, len(records), BLOCK_PACKETS):
+                some = records[start : start + BLOCK_PACKETS]
+                yield block.encode(some), len(some)
+            return
+        for arrays in came:
+            for piece in pieces(arrays, BLOCK_BYTES):
+                yield board_block.encode(piece), len(piece.batch.words)
 
     def turn(self) -> None:
         """Publish what has come; look after the routine."""
@@ -153,7 +214,7 @@ class Producer(Part):
             self._running.abort()
         if self._is_running:
             self.write(self._board.read(0) or ())
-            self._info(ENDING, packets=self.n_packets, messages=self.n_messages)
+            self._end_run(None)
         super().close()
         self._out.close()
         self._board.close()
@@ -165,21 +226,27 @@ class Producer(Part):
         group, channel, chip = self._chips.place(key)
         values = self._chips.registers(key)
         addresses = _addresses(registers, len(values))
-        self._board.send(group, channel, write_words("1", chip, addresses, values[addresses]))
+        self._board.send(
+            group, channel, write_words(self._chips.asic_version(key), chip, addresses, values[addresses])
+        )
         return "success"
 
     def _read(self, key: str, registers: Any) -> dict[int, int]:
         group, channel, chip = self._chips.place(key)
         wanted = _addresses(registers, len(self._chips.registers(key)))
-        self._board.send(group, channel, read_words("1", chip, wanted))
+        version = self._chips.asic_version(key)
+        self._board.send(group, channel, read_words(version, chip, wanted))
         found: dict[int, int] = {}
         end = time.monotonic() + _ANSWER_S
         while len(found) < len(wanted) and time.monotonic() < end:
             events = self._board.read(TURN_S) or ()
             self.write(events)
-            for records in (records_of(messages_of(event)) for event in events):
-                own = records[(records["io_group"] == group) & (records["io_channel"] == channel)]
-                chips, addresses, values = registers_read(block.values_of(own), "1")
+            for arrays in map(messages_of, events):
+                words = arrays.batch.words
+                own = words[(words["kind"] == ord("D")) & (words["channel"] == channel)]
+                if arrays.io_group != group or not own.size:
+                    continue
+                chips, addresses, values = registers_read(own["word"].astype(np.uint64), version)
                 mine = chips == chip
                 found |= dict(zip(addresses[mine].tolist(), values[mine].tolist(), strict=True))
         return found
@@ -187,7 +254,7 @@ class Producer(Part):
     def read_config(self, key: str, registers: Any = "") -> str:
         """read_config(key, registers=''): read registers of a chip, one line each."""
         found = self._read(key, registers)
-        lines = [f"{key} register {a} ({self._chips.name_of(a)}): {value}" for a, value in found.items()]
+        lines = [f"{key} register {a} ({self._chips.name_of(key, a)}): {value}" for a, value in found.items()]
         return "\n".join(lines)
 
     def validate_config(self, key: str) -> list[Any]:

@@ -101,6 +101,11 @@ class SimulatedBoard:
         self._chances = self._weights() / max(self._reference, 1)
         self._is_clock_external = False
 
+    def reset_chips(self) -> None:
+        """Give all chips the configuration that they start with."""
+        self.chips = {key: self._first_configuration(key[1]) for key in self.options.chips}
+        self._chances = self._weights() / max(self._reference, 1)
+
     def _first_configuration(self, chip_id: int) -> NDArray[np.uint8]:
         version = self.options.asic_version
         registers = default_registers(version)

@@ -53,6 +53,10 @@ class Account:
         self._known.setdefault(name, Board(arrays.io_group, arrays.asic_version))
         self.boards.setdefault(name, BoardAccount()).add(arrays.batch, arrays.word_format)
 
+    def board(self, name: str) -> Board | None:
+        """Return a board of which something came."""
+        return self._known.get(name)
+
     @property
     def words(self) -> int:
         """Words of all boards."""
@@ -205,11 +209,13 @@ class LarpixFile:
         self._bytes += len(arrays.data)
 
     def _check(self, event: Event, arrays: PacmanArrays) -> None:
-        board = self.recording.boards.get(event.source)
+        board = self._account.board(event.source) or self.recording.boards.get(event.source)
         if board is not None and board.asic_version != arrays.asic_version:
             raise WireError(
                 f"Board {event.source} has chips of version {arrays.asic_version}, not {board.asic_version}."
             )
+        if board is None and not self._tree.holds(arrays.asic_version):
+            raise WireError(f"This file has no room for words of chips of version {arrays.asic_version}.")
 
     def _leave_out(self, event: Event) -> None:
         self._n_not_written += 1

@@ -49,6 +49,8 @@ class LarpixRecording(msgspec.Struct, frozen=True):
         Of LArPix+HDF5: 2.0 to 2.4, or 1.0 where all chips are of version 1.
     boards:
         Name of the board, as events have it -> board.
+    asic_versions:
+        Of the chips of boards that nobody knows yet.
     run, subrun, data_stream:
         As the catalogue names them; None where there is no run control.
     chips:
@@ -58,6 +60,7 @@ class LarpixRecording(msgspec.Struct, frozen=True):
     form: Form = "packets"
     format_version: str = "2.4"
     boards: dict[str, Board] = {}
+    asic_versions: tuple[str, ...] = ()
     run: int | None = None
     subrun: int | None = None
     data_stream: str = ""
@@ -66,6 +69,12 @@ class LarpixRecording(msgspec.Struct, frozen=True):
     configuration: dict[str, Any] = {}
     counters: m.Counters = m.Counters()
     start_time: str = ""
+
+    @property
+    def all_asic_versions(self) -> tuple[str, ...]:
+        """Versions of all chips, known boards first."""
+        known = [board.asic_version for board in self.boards.values()]
+        return tuple(dict.fromkeys([*known, *self.asic_versions]))
 
 
 class BoardContent(msgspec.Struct, frozen=True):
@@ -116,10 +125,10 @@ def check_recording(recording: LarpixRecording) -> None:
     """Refuse what cannot be written; `ConfigError` says what can be."""
     if recording.form == "packets":
         check_version(recording.format_version)
-        others = [name for name, board in recording.boards.items() if board.asic_version != "1"]
+        others = [version for version in recording.all_asic_versions if version != "1"]
         if recording.format_version == "1.0" and others:
             raise ConfigError(
-                f"LArPix+HDF5 1.0 cannot hold what {others[0]} sends: its chips are not of version 1.",
+                f"LArPix+HDF5 1.0 cannot hold what chips of version {others[0]} send, only version 1.",
                 "Write packets of format version 2.4.",
             )
     if recording.chips and (recording.form == "raw" or recording.format_version != "2.4"):

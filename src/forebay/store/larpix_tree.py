@@ -34,6 +34,10 @@ class Tree(Protocol):
     n: int
     words_without_row: int
 
+    def holds(self, asic_version: str) -> bool:
+        """Whether nothing is lost of words of such chips."""
+        ...
+
     def append(self, arrays: PacmanArrays) -> None:
         """Take the messages of one block."""
         ...
@@ -102,8 +106,7 @@ class PacketTree(_Open):
         super().__init__(path, recording, "_header", "earliest")
         self._version = recording.format_version
         self._about.attrs["version"] = self._version
-        kinds = {format_of(board.asic_version) for board in recording.boards.values()}
-        self.kind = row_type(kinds)
+        self.kind = row_type({format_of(version) for version in recording.all_asic_versions})
         self._stored = stored_type(self._version, self.kind)
         self._rows = self._file.create_dataset(
             "packets", (0,), self._stored, maxshape=(None,), chunks=(CHUNK_ROWS,), fillvalue=None
@@ -113,6 +116,12 @@ class PacketTree(_Open):
         self._pending: list[Rows] = []
         self._n_pending = 0
         self._notes: list[tuple[bytes, int, int]] = []
+
+    def holds(self, asic_version: str) -> bool:
+        """Whether nothing is lost of words of such chips."""
+        if self._version == "1.0":
+            return asic_version == "1"
+        return row_type({format_of(asic_version)}).itemsize <= self.kind.itemsize
 
     def append(self, arrays: PacmanArrays) -> None:
         """Take the messages of one block."""
@@ -173,8 +182,8 @@ class PacketTree(_Open):
 
     def _write_configurations(self, chips: Sequence[ChipRegisters]) -> None:
         """Write ``configs`` for the version that comes first, ``configs_VERSION`` for each other."""
-        boards = [board.asic_version for board in self._recording.boards.values()]
-        versions = list(dict.fromkeys(chip.asic_version for chip in chips)) or boards[:1] or ["2"]
+        boards = self._recording.all_asic_versions
+        versions = list(dict.fromkeys(chip.asic_version for chip in chips)) or list(boards[:1]) or ["2"]
         seconds = int(self._about.attrs["created"])
         for version in versions:
             own = [chip for chip in chips if chip.asic_version == version]
@@ -221,6 +230,10 @@ class RawTree(_Open):
             n_pending >= CHUNK_MESSAGES and self._pending_bytes > _PACKED_BYTES
         ):
             self._write(n_pending // CHUNK_MESSAGES * CHUNK_MESSAGES)
+
+    def holds(self, asic_version: str) -> bool:  # noqa: ARG002
+        """Messages are what they are."""
+        return True
 
     def note(self, seconds: int, text: str) -> None:
         """Leave the text out: this kind of file has none."""

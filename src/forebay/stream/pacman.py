@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 import numpy as np
@@ -14,6 +14,7 @@ from zmq.utils.monitor import recv_monitor_message
 from forebay.errors import StreamError, WireError
 from forebay.event import Event
 from forebay.stream.endpoint import check
+from forebay.wire.larpix.dataserver import Translator
 from forebay.wire.larpix.word import format_of
 from forebay.wire.pacman import (
     HEADER_BYTES,
@@ -57,6 +58,10 @@ class BoardAddress:
         Of the chips behind it.
     data, command:
         Endpoints, ``tcp://HOST:PORT``.
+    is_server:
+        Whether a Bern data server is there, and no PACMAN board.
+    from_server:
+        Io channel of such a server -> that of the chips, where they differ.
     """
 
     name: str
@@ -64,6 +69,8 @@ class BoardAddress:
     asic_version: str
     data: str
     command: str
+    is_server: bool = False
+    from_server: Mapping[int, int] = field(default_factory=dict)
 
 
 def board_at(name: str, host: str, io_group: int, asic_version: str = "2") -> BoardAddress:
@@ -80,6 +87,7 @@ class _Link:
         check(address.data, binds=False, public=True)
         self.address = address
         self.word_format = format_of(address.asic_version)
+        self.translator = Translator(self.word_format, address.from_server) if address.is_server else None
         self.account = BoardAccount()
         self.links = dict.fromkeys(LINK_COUNTERS, 0)
         self.n_blocks = 0
@@ -92,6 +100,13 @@ class _Link:
         self.socket.setsockopt(zmq.SUBSCRIBE, b"")
         self.monitor = self.socket.get_monitor_socket(zmq.EVENT_CONNECTED | zmq.EVENT_DISCONNECTED)
         self.socket.connect(address.data)
+
+    def counters(self) -> dict[str, int]:
+        """Return what was counted, of messages and of the connection."""
+        counters = {**self.account.counters, **self.links}
+        if self.translator is not None:
+            counters |= {"times": self.translator.n_times, "heartbeats": self.translator.n_heartbeats}
+        return counters
 
     def watch(self) -> None:
         """Count what happened to the connection."""
@@ -107,6 +122,10 @@ class _Link:
             for _ in range(_MOST):
                 append(receive(_DONTWAIT))
         except zmq.Again:
+            if not messages:
+                return None
+        if self.translator is not None:
+            messages = self.translator.translate(messages, time.time())
             if not messages:
                 return None
         lengths = np.fromiter(map(len, messages), np.uint32, len(messages))
@@ -168,7 +187,7 @@ class PacmanInlet:
     @property
     def counters(self) -> dict[str, dict[str, int]]:
         """Board -> counters, as `COUNTERS` and `LINK_COUNTERS`."""
-        return {link.address.name: {**link.account.counters, **link.links} for link in self._links}
+        return {link.address.name: link.counters() for link in self._links}
 
     @property
     def last_seconds(self) -> dict[str, int]:

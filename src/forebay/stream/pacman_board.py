@@ -1,4 +1,4 @@
-"""The network side of a board: what a simulated board answers and sends goes out as from a real one."""
+"""The network side of a board or data server: what a simulated one says goes out as from a real one."""
 
 from __future__ import annotations
 
@@ -21,7 +21,8 @@ class BoardSockets:
     Parameters
     ----------
     command, data, echo:
-        Endpoints to bind; port ``*`` takes a free one. `public` allows other addresses than loopback.
+        Endpoints to bind; port ``*`` takes a free one. `public` allows other addresses than loopback. Data
+        servers have no echo.
     hwm:
         Messages that may wait for each listener.
 
@@ -37,14 +38,14 @@ class BoardSockets:
     """
 
     def __init__(
-        self, command: str, data: str, echo: str, *, hwm: int = REAL_HWM, public: bool = False
+        self, command: str, data: str, echo: str | None, *, hwm: int = REAL_HWM, public: bool = False
     ) -> None:
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self._command = self._bind(zmq.REP, command, 0, public)
         self._data = self._bind(zmq.XPUB, data, hwm, public)
-        self._echo = self._bind(zmq.PUB, echo, REAL_HWM, public)
-        self.command, self.data, self.echo = (
-            one.getsockopt_string(zmq.LAST_ENDPOINT) for one in (self._command, self._data, self._echo)
+        self._echo = None if echo is None else self._bind(zmq.PUB, echo, REAL_HWM, public)
+        self.command, self.data = (
+            one.getsockopt_string(zmq.LAST_ENDPOINT) for one in (self._command, self._data)
         )
         self.sent = self.dropped = self.unheard = 0
         self.listeners = 0
@@ -77,7 +78,8 @@ class BoardSockets:
     def reply(self, message: bytes) -> None:
         """Answer the request."""
         self._command.send(message)
-        self._echo.send(message)
+        if self._echo is not None:
+            self._echo.send(message)
 
     def _count_listeners(self) -> None:
         try:

@@ -221,3 +221,18 @@ def messages_of(event: Event) -> PacmanArrays:
     except (KeyError, TypeError, ValueError) as error:
         raise WireError(f"Event {event.pulse_id} of {event.source} has no messages of a board.") from error
     return PacmanArrays(data.tobytes(), lengths, io_group, asic_version)
+
+
+def pieces(arrays: PacmanArrays, most_bytes: int) -> Iterator[PacmanArrays]:
+    """Yield the messages in the same order, at most `most_bytes` together, or one that is longer alone."""
+    if len(arrays.data) <= most_bytes:
+        yield arrays
+        return
+    ends = np.cumsum(arrays.lengths, dtype=np.int64)
+    first = 0
+    while first < len(ends):
+        begin = int(ends[first] - arrays.lengths[first])
+        last = max(first + 1, int(np.searchsorted(ends, begin + most_bytes, side="right")))
+        data = arrays.data[begin : int(ends[last - 1])]
+        yield PacmanArrays(data, arrays.lengths[first:last], arrays.io_group, arrays.asic_version)
+        first = last

@@ -72,10 +72,14 @@ def _producer(parser: argparse.ArgumentParser) -> None:
     source.add_argument(
         "--io-config",
         nargs="+",
-        help="FakeIO, or PACMAN_IO GROUP=HOST[:PORT]...: chips of version 1",
+        help="FakeIO [GROUP[/ASIC]...]; PACMAN_IO, ZMQ_IO MultiZMQ_IO and FILE or GROUP=HOST[:PORT][/ASIC]",
     )
     add("-d", "--debug", action="store_true", help="Enter debug (verbose) mode")
-    add("--rate", type=float, default=1200.0, help="Packets a second of FakeIO")
+    add("--name", default="LArPix board", help="Name of the component; another one for each further producer")
+    add(
+        "--block", choices=("0.1", "1.0"), help="Packet blocks of larpix-daq (for chips of version 1) or ours"
+    )
+    add("--rate", type=float, default=1200.0, help="Packets a second of each board of FakeIO")
     add("--routines", help="JSON file: name -> {function: package.module:function, params: [...]}")
     add("--boards", help="Directory of controller configurations (*_chip_info.json)")
 
@@ -84,12 +88,17 @@ def _storage(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "-o", "--output-dir", default=".", help='Directory to save output files (default: ".")'
     )
+    add = parser.add_argument
+    add("--asic", default="1", help="Versions of the chips of all boards, e.g. 2 or 1,2b,3 (default: 1)")
+    add("--form", choices=("packets", "raw"), default="packets", help="Packets, or messages as they come")
+    add("--format", help="Of packets: 1.0 where all chips are of version 1 (default there), 2.0 to 2.4")
 
 
 def _monitor(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("--web", default="", help="Web server to post to, as the original: http://localhost:5000")
-    add("--rest-port", type=int, help="Port of loopback for REST, /metrics and the pixel map")
+    add("--rest-port", type=int, help="Port for REST, /metrics and a page; 5000 is that of the web server")
+    add("--rest-address", default="127.0.0.1", help="Address for it; any but loopback needs tokens")
     add("--layouts", help="Directory of pixel layouts (larpix-geometry YAML)")
 
 

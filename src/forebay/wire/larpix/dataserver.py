@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
 import numpy as np
 
 from forebay.errors import WireError
+from forebay.wire import pacman
 from forebay.wire.larpix.word import V1, V2, WordFormat, Words
 
 VERSION: Final = (1, 0)
@@ -91,6 +93,57 @@ def send_word(word: int, io_channel: int, word_format: WordFormat = V2) -> bytes
     if not 0 <= word < 2**word_format.n_bits or not 0 <= io_channel <= 255:
         raise WireError(f"The word {word:#x} cannot be sent to io channel {io_channel}.")
     return f"SNDWORD 0x{word:016x} {io_channel}".encode()
+
+
+class Translator:
+    """Messages of one data server as those of a PACMAN board, with which the rest of the house works.
+
+    Data become data messages of the second that the server said last, or of the host's before it said one;
+    its times and heartbeats are counted and have no message. What is no message becomes an empty one, which
+    nobody takes for a good one. There are no receipt timestamps.
+
+    Parameters
+    ----------
+    channels:
+        Io channel of the server -> that of the chips; others are the same.
+
+    Attributes
+    ----------
+    n_times, n_heartbeats:
+        Messages of these kinds.
+    """
+
+    def __init__(self, word_format: WordFormat, channels: Mapping[int, int] | None = None) -> None:
+        self.n_times = self.n_heartbeats = 0
+        self._word_format = word_format
+        self._channels = channels or {}
+        self._offset: float | None = None
+
+    def translate(self, messages: Sequence[bytes], now_s: float) -> list[bytes]:
+        """Return messages of a board; `now_s` is the time of the host, unix seconds."""
+        made = []
+        for data in messages:
+            try:
+                message = decode(data, self._word_format)
+            except WireError:
+                made.append(b"")
+                continue
+            if message.kind == "D":
+                made += self._data(message, int(now_s + (self._offset or 0.0)))
+            elif message.kind == "T":
+                self.n_times += 1
+                self._offset = min(message.seconds, 2**32 - 1) - now_s
+            else:
+                self.n_heartbeats += 1
+        return made
+
+    def _data(self, message: ServerMessage, second: int) -> list[bytes]:
+        channel = self._channels.get(message.io_channel, message.io_channel)
+        records = pacman.data_words(channel, 0, message.words)
+        return [
+            pacman.encode(pacman.DATA_MESSAGE, max(second, 0), records[start : start + pacman.MAX_WORDS])
+            for start in range(0, max(len(records), 1), pacman.MAX_WORDS)
+        ]
 
 
 def serial(words: Words) -> bytes:
