@@ -51,13 +51,13 @@ class Layout:
         return {"layout": self.text, "lookup": self.lookup}
 
     def by_pixel(self, chips: NDArray[Any], values: NDArray[Any]) -> dict[int, float]:
-        """Return pixel -> value of (chip, 3) and (chip, channel)."""
-        found = {}
+        """Return pixel -> value of (chip, 3) and (chip, channel), summed over chips of one id."""
+        found: dict[int, float] = {}
         for row, (_, _, chip_id) in enumerate(chips.tolist()):
             for channel in np.flatnonzero(values[row]).tolist():
                 pixel = self._pixel.get((chip_id, channel))
                 if pixel is not None:
-                    found[pixel] = float(values[row, channel])
+                    found[pixel] = found.get(pixel, 0.0) + float(values[row, channel])
         return found
 
     def in_place(self, rates: dict[int, float]) -> NDArray[np.float64]:

@@ -1,4 +1,4 @@
-"""The online monitor of larpix-daq: rates, histograms, flags, hot channels, the last packets and messages."""
+"""The online monitor of larpix-daq: a component that counts what passes, and shows it."""
 
 from __future__ import annotations
 
@@ -12,30 +12,65 @@ from typing import Any, Final
 
 import numpy as np
 
+from forebay.config import ApiConfig
+from forebay.config.control import default_state_dir
 from forebay.errors import WireError
-from forebay.front.larpix.arguments import home_address
+from forebay.front.larpix.arguments import PORTS, home_address
+from forebay.front.larpix.desk import Desk
+from forebay.front.larpix.operator import Operator
 from forebay.service.larpix_conductor import Web
 from forebay.service.larpix_flow import Blocks, Records, seconds_of
-from forebay.service.larpix_layout import Layout, find_layout
 from forebay.service.larpix_part import TURN_S, Part
-from forebay.service.larpix_picture import chip_map, pixel_map, png
+from forebay.service.larpix_shown import Shown
+from forebay.service.larpix_tally import Tally
+from forebay.service.larpix_web import served
 from forebay.wire.larpix import block
 from forebay.wire.larpix.packets import exports_of_block
-from forebay.wire.larpix.statistics import FIFO_FLAGS, ChipStatistics
-from forebay.wire.larpix.word import V1
-from forebay.wire.pacman_batch import messages_of
-from forebay.wire.xylem import BEGINNING, Data, Info
+from forebay.wire.xylem import BEGINNING, ENDING, Data, Info
 
-N_PIXELS: Final = 832
-"""Pixels of the original's lists."""
+_RECENT: Final = 1000
+_MOST: Final = 200  # messages before the core is heard again
 
-_SHOWN, _ADCS, _SECONDS, _MESSAGES = 100, 1000, 100, 10_000
+
+class Newest:
+    """The newest records of packet blocks."""
+
+    def __init__(self, n: int) -> None:
+        self._n = n
+        self._parts: deque[Records] = deque()
+        self._total = 0
+
+    def add(self, records: Records) -> None:
+        """Take a block."""
+        self._parts.append(records[-self._n :])
+        self._total += len(self._parts[-1])
+        while self._total - len(self._parts[0]) >= self._n:
+            self._total -= len(self._parts.popleft())
+
+    def clear(self) -> None:
+        """Forget them."""
+        self._parts.clear()
+        self._total = 0
+
+    def exports(self) -> list[dict[str, Any]]:
+        """Return them as the original shows packets, oldest first."""
+        if not self._parts:
+            return []
+        return exports_of_block(np.concatenate(list(self._parts))[-self._n :])
 
 
 class Monitor(Part):
     """Counts what passes; what it shows is of this run, and rates fall to 0 when data stop."""
 
     def __init__(self, arguments: argparse.Namespace, name: str) -> None:
+        self.tally = Tally()
+        self._newest = Newest(_RECENT)
+        self.shown = Shown(
+            self.tally,
+            packets=self._newest.exports,
+            state=lambda: self.component.state,
+            layouts=Path(arguments.layouts) if arguments.layouts else None,
+        )
         actions: dict[str, Callable[..., Any]] = {
             "retrieve_pixel_layout": self.retrieve_pixel_layout,
             "load_pixel_layout": self.load_pixel_layout,
@@ -51,32 +86,19 @@ class Monitor(Part):
             connections=("AGGREGATOR",),
             actions=actions,
         )
-        self._layouts = Path(arguments.layouts) if arguments.layouts else None
-        self._layout: Layout | None = None
         self._web = Web(arguments.web)
-        self._lock = threading.Lock()
-        self._statistics = ChipStatistics()
-        self._messages: deque[str] = deque(maxlen=_MESSAGES)
-        self.n_malformed = 0
-        self.run_number: int | None = None
-        self._clear()
-
-    def _clear(self) -> None:
-        self._statistics.clear()
+        self._is_posting = bool(arguments.web)
         self._blocks = Blocks()
-        self._recent: deque[Records] = deque()
-        self._n_recent = self.n_packets = 0
-        self._seconds: deque[tuple[int, int]] = deque(maxlen=_SECONDS)
-        self._begun, self._last = time.time(), time.time()
-        self._second, self._in_second = int(time.time()), 0
-        self._greatest: dict[int, float] = {}
+        self.each_second: list[Callable[[], None]] = []
 
     def enter(self, state: str, run: int | None) -> dict[str, Any] | None:
         """Forget the run before at READY."""
-        self.run_number = run
         if state == "READY":
-            with self._lock:
-                self._clear()
+            with self.tally.lock:
+                self.tally.clear(run)
+                self._newest.clear()
+        elif state == "RUN":
+            self.tally.run = run
         return {}
 
     def turn(self) -> None:
@@ -85,175 +107,87 @@ class Monitor(Part):
         message = None if source is None else source.read(TURN_S)
         if source is None:
             time.sleep(TURN_S)
-        for _ in range(_SHOWN):
+        parts: list[tuple[int, Records]] = []
+        for _ in range(_MOST):
             if message is None or source is None:
                 break
-            with self._lock:
-                if isinstance(message, Info):
-                    self._messages.append(message.text)
-                    if message.text == BEGINNING:
-                        self._begun = self._last = time.time()
-                elif isinstance(message, Data):
-                    self._add(message)
+            if isinstance(message, Info):
+                self._count(parts)
+                self._note(message.text)
+            elif isinstance(message, Data):
+                self._take_in(message, parts)
             message = source.read(0)
-        if int(time.time()) != self._second:
-            with self._lock:
-                self._advance()
+        self._count(parts)
+        if self.tally.advance():
+            if self._is_posting:
+                self._web.tell("POST", "/packets", self.shown.posted())
+            for tell in self.each_second:
+                tell()
 
-    def _add(self, data: Data) -> None:
+    def _note(self, text: str) -> None:
+        self.tally.note(text)
+        if text == BEGINNING:
+            self.tally.begin()
+        elif text == ENDING:
+            self.tally.end()
+        if self._is_posting:
+            self._web.tell("POST", "/packets", {"messages": self.shown.messages()})
+
+    def _take_in(self, data: Data, parts: list[tuple[int, Records]]) -> None:
         try:
-            records = block.decode(data.payload)
+            parts.append((seconds_of(data.header), block.decode(data.payload)))
         except WireError:
-            self.n_malformed += 1
+            self.tally.n_malformed += 1
+
+    def _count(self, parts: list[tuple[int, Records]]) -> None:
+        """Count blocks together: many small ones cost little more than one."""
+        if not parts:
             return
-        for event in self._blocks.events([(seconds_of(data.header), records)]):
-            arrays = messages_of(event)
-            self._statistics.add(arrays.batch, arrays.io_group, V1)
-        self.n_packets += len(records)
-        self._in_second += len(records)
-        self._last = time.time()
-        self._recent.append(records[-_ADCS:])
-        self._n_recent += len(self._recent[-1])
-        while self._n_recent - len(self._recent[0]) >= _ADCS:
-            self._n_recent -= len(self._recent.popleft())
-
-    def _advance(self) -> None:
-        self._seconds.append((self._second, self._in_second))
-        self._second, self._in_second = int(time.time()), 0
-        self._statistics.advance(time.time())
-        for pixel, rate in self._pixel_rates().items():
-            self._greatest[pixel] = max(rate, self._greatest.get(pixel, 0.0))
-        self._web.tell("POST", "/packets", self._shown())
-
-    def _rates(self) -> np.ndarray[Any, np.dtype[np.float64]]:
-        rates = np.zeros(self._statistics.counts.shape)
-        found = self._statistics.channel_rates()
-        rates[np.nonzero(self._statistics.counts)] = found["rate_hz"]
-        return rates
-
-    def _pixel_rates(self) -> dict[int, float]:
-        if self._layout is None:
-            return {}
-        return self._layout.by_pixel(self._statistics.chips, self._rates())
-
-    def _last_packets(self) -> list[dict[str, Any]]:
-        if not self._recent:
-            return []
-        records = np.concatenate(list(self._recent))
-        return exports_of_block(records[-_ADCS:])
-
-    def _shown(self) -> dict[str, Any]:
-        packets = self._last_packets()
-        rates = self._pixel_rates()
-        return {
-            "rate": self.data_rate(),
-            "packets": packets[-_SHOWN:][::-1],
-            "messages": list(self._messages)[-_SHOWN:][::-1],
-            "rate_list": [n for _, n in self._seconds],
-            "rate_times": [second for second, _ in self._seconds],
-            "adcs": [one["adc_counts"] for one in packets if "adc_counts" in one],
-            "rate_bypixel": [rates.get(pixel, 0.0) for pixel in range(N_PIXELS)],
-            "maxrate_bypixel": [self._greatest.get(pixel, 0.0) for pixel in range(N_PIXELS)],
-        }
-
-    # What REST shows, from other threads
-
-    def shown(self) -> dict[str, Any]:
-        """Return what the original posts to its web server."""
-        with self._lock:
-            return self._shown()
-
-    def status(self) -> dict[str, Any]:
-        """Return state and run."""
-        return {"state": self.component.state, "run": self.run_number}
-
-    def rates(self) -> dict[str, Any]:
-        """Return rates in Hz over the last seconds: in total, of io groups, chips and channels; hot ones."""
-        with self._lock:
-            found = self._statistics
-            return {
-                "total": found.rate_hz,
-                "groups": {str(group): rate for group, rate in found.group_rates().items()},
-                "chips": _dicts(found.chip_rates()),
-                "channels": _dicts(found.channel_rates()),
-                "hot": _dicts(found.hot()),
-            }
-
-    def histograms(self) -> dict[str, Any]:
-        """Return, of each chip, counts of ADC values and of FIFO flags, of this run."""
-        with self._lock:
-            chips = ["-".join(map(str, one)) for one in self._statistics.chips.tolist()]
-            flags = [dict(zip(FIFO_FLAGS, one, strict=True)) for one in self._statistics.fifo.tolist()]
-            return {
-                "adc": dict(zip(chips, self._statistics.adc.tolist(), strict=True)),
-                "fifo": dict(zip(chips, flags, strict=True)),
-            }
-
-    def counters(self) -> dict[str, float]:
-        """Return what ``/metrics`` shows."""
-        with self._lock:
-            fifo = self._statistics.fifo.sum(0).tolist()
-            counts: dict[str, float] = {
-                "packets": self.n_packets,
-                "malformed": self.n_malformed,
-                "rate_hz": self._statistics.rate_hz,
-                "chips": len(self._statistics.chips),
-                "hot_channels": len(self._statistics.hot()),
-            }
-            return counts | {f"fifo_{name}": n for name, n in zip(FIFO_FLAGS, fifo, strict=True)}
-
-    def picture(self) -> bytes:
-        """Return the map of pixels as PNG."""
-        with self._lock:
-            if self._layout is None or not len(self._layout.places):
-                return png(chip_map(self._rates()))
-            return png(pixel_map(self._layout.places, self._layout.in_place(self._pixel_rates())))
+        records = np.concatenate([some for _, some in parts])
+        events = list(self._blocks.events([(parts[-1][0], records)]))
+        with self.tally.lock:
+            self._newest.add(records)
+            self.tally.add(events)
+        parts.clear()
 
     # Actions
 
     def retrieve_pixel_layout(self) -> dict[str, Any]:
         """retrieve_pixel_layout(): the pixel layout that is loaded, and which chip and channel a pixel is."""
-        if self._layout is None:
-            raise WireError("No pixel layout is loaded.", "Load one: load_pixel_layout(NAME).")
-        return self._layout.said()
+        return self.shown.retrieve_pixel_layout()
 
     def load_pixel_layout(self, name: str) -> dict[str, Any]:
         """load_pixel_layout(name): load a pixel layout."""
-        layout = find_layout(self._layouts, str(name))
-        with self._lock:
-            self._layout = layout
-        return layout.said()
+        return self.shown.load_pixel_layout(name)
 
     def data_rate(self) -> str:
-        """data_rate(): mean packets a second from the begin of the run to the last packet."""
-        return f"{self.n_packets / max(self._last - self._begun, 1e-3) if self.n_packets else 0:.2f}"
+        """data_rate(): mean packets a second from the begin of the run until now or its end."""
+        return self.shown.data_rate()
 
     def packets(self) -> list[dict[str, Any]]:
         """packets(): the newest packets, newest first."""
-        return self._last_packets()[-_SHOWN:][::-1]
+        return self.shown.packets()
 
     def messages(self) -> list[str]:
         """messages(): the newest INFO texts, newest first."""
-        return list(self._messages)[-_SHOWN:][::-1]
-
-
-def _dicts(table: np.ndarray[Any, np.dtype[np.void]]) -> list[dict[str, Any]]:
-    names = table.dtype.names or ()
-    return [dict(zip(names, one, strict=True)) for one in table.tolist()]
+        return self.shown.messages()
 
 
 def run_monitor(arguments: argparse.Namespace, name: str, stop: threading.Event) -> None:
-    """Be the monitor until `stop`."""
+    """Be the monitor until `stop`.
+
+    Raises
+    ------
+    ForebayError
+        If its interface cannot be served, see `forebay.service.larpix_web`.
+    """
     monitor = Monitor(arguments, name)
     if arguments.rest_port is None:
         monitor.run(stop)
         return
-    from forebay.front.bsread.server import RestServer, open_rest_port
-    from forebay.front.larpix.monitor_rest import monitor_app
-
-    server = RestServer(monitor_app(monitor), open_rest_port(arguments.rest_port))
-    server.start()
-    try:
+    api = ApiConfig(address=arguments.rest_address, port=arguments.rest_port)
+    port = arguments.core_port or PORTS[0]
+    desk = Desk(lambda who: Operator(arguments.core, who=who, port=port))
+    with served(monitor.shown, monitor.tally, api, default_state_dir(), desk) as tell:
+        monitor.each_second.append(tell)
         monitor.run(stop)
-    finally:
-        server.close()

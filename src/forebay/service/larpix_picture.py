@@ -1,7 +1,8 @@
-"""Rates of pixels as a picture: where the pixels are, or a row for each chip while no layout is loaded."""
+"""Rates of pixels as a picture: where the pixels are, or chip by chip while no layout is loaded."""
 
 from __future__ import annotations
 
+import math
 import struct
 import zlib
 from typing import Any, Final
@@ -10,10 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 SIZE: Final = 512
-"""Longest side of a map of pixels, in points."""
+"""Longest side of a map, in points; larger only where chips have no room for a point a channel."""
 
-N_CHANNELS: Final = 32
-_CELL = 12
+_COLUMNS = 8  # of channels of one chip
 _EMPTY = (40, 40, 40)
 _RAMP = np.array([[68, 1, 84], [59, 82, 139], [33, 145, 140], [94, 201, 98], [253, 231, 37]], float)
 
@@ -27,9 +27,24 @@ def colours(values: NDArray[Any]) -> NDArray[np.uint8]:
 
 
 def chip_map(rates: NDArray[Any]) -> NDArray[np.uint8]:
-    """Return (row, column, 3) of rates (chip, channel): a row of cells for each chip."""
-    table = rates[:, :N_CHANNELS] if len(rates) else np.zeros((1, N_CHANNELS))
-    return colours(table).repeat(_CELL, 0).repeat(_CELL, 1)
+    """Return (row, column, 3) of rates (chip, channel).
+
+    Each chip is a field of 8 channels a row, 32 or 64 together; chips are in their order, row by row.
+    """
+    n_chips = max(len(rates), 1)
+    n_channels = 64 if rates[:, 32:64].any() else 32
+    used = np.zeros((n_chips, n_channels))
+    used[: len(rates)] = rates[:, :n_channels]
+    across = math.ceil(math.sqrt(n_chips * n_channels / 64))  # chips in a row: about as wide as high
+    down = math.ceil(n_chips / across)
+    n_rows = n_channels // _COLUMNS
+    cells = np.empty((across * down, n_rows + 1, _COLUMNS + 1, 3), np.uint8)
+    cells[:] = _EMPTY
+    cells[:n_chips, :n_rows, :_COLUMNS] = colours(used).reshape(n_chips, n_rows, _COLUMNS, 3)
+    image = cells.reshape(down, across, n_rows + 1, _COLUMNS + 1, 3).swapaxes(1, 2)
+    image = image.reshape(down * (n_rows + 1), across * (_COLUMNS + 1), 3)
+    cell = max(1, min(12, SIZE // max(image.shape)))
+    return image.repeat(cell, 0).repeat(cell, 1)
 
 
 def pixel_map(places: NDArray[Any], rates: NDArray[Any]) -> NDArray[np.uint8]:

@@ -1,0 +1,191 @@
+// What the monitor has counted, on one page. Everything from the network becomes text, never markup.
+
+const byId = (id) => document.getElementById(id);
+const SVG = "http://www.w3.org/2000/svg";
+const WIDTH = 400;
+const HEIGHT = 120;
+const PERIOD_MS = 1000;
+
+function token() {
+  return byId("token").value.trim();
+}
+
+async function ask(path) {
+  const headers = token() ? { Authorization: `Bearer ${token()}` } : {};
+  const response = await fetch(path, { headers });
+  if (!response.ok) {
+    const said = await response.json().catch(() => ({ what: response.statusText, todo: "" }));
+    throw new Error(`${said.what} ${said.todo}`);
+  }
+  return response;
+}
+
+function number(value) {
+  if (!Number.isFinite(value)) return String(value);
+  if (value >= 1e6) return `${(value / 1e6).toFixed(2)} M`;
+  if (value >= 1e4) return `${(value / 1e3).toFixed(1)} k`;
+  return value >= 100 || Number.isInteger(value) ? value.toFixed(0) : value.toFixed(2);
+}
+
+function row(cells, kind = "td") {
+  const tr = document.createElement("tr");
+  for (const content of cells) {
+    const one = document.createElement(kind);
+    const [text, name] = Array.isArray(content) ? content : [content, ""];
+    one.append(String(text));
+    one.className = name;
+    tr.append(one);
+  }
+  return tr;
+}
+
+function table(id, rows) {
+  byId(id).replaceChildren(...(rows.length ? rows : [["none"]]).map((cells) => row(cells)));
+}
+
+function bars(id, values) {
+  const most = Math.max(1, ...values);
+  const step = WIDTH / Math.max(values.length, 1);
+  byId(id).replaceChildren(
+    ...values.map((value, i) => {
+      const bar = document.createElementNS(SVG, "rect");
+      const height = (HEIGHT * value) / most;
+      bar.setAttribute("x", i * step);
+      bar.setAttribute("y", HEIGHT - height);
+      bar.setAttribute("width", Math.max(step - 0.2, 0.2));
+      bar.setAttribute("height", height);
+      return bar;
+    }),
+  );
+  return most;
+}
+
+const chip = (one) => `${one.io_group}-${one.io_channel}-${one.chip_id}`;
+
+const BOARD = {
+  "words of chips": "data_words",
+  "parity errors": "parity_errors",
+  syncs: "sync_words",
+  "sync gaps": "sync_gaps",
+  "clock resets": "clock_resets",
+  triggers: "trigger_words",
+  malformed: "malformed",
+};
+const FAULTS = new Set(["parity_errors", "sync_gaps", "clock_resets", "malformed"]);
+
+function showBoards(boards) {
+  const flags = Object.keys(Object.values(boards)[0]?.fifo || {});
+  byId("boards-head").replaceChildren(
+    row(["io group", "Hz", ...Object.keys(BOARD), ...flags.map((flag) => `FIFO ${flag.replace("_", " ")}`)], "th"),
+  );
+  table(
+    "boards",
+    Object.entries(boards).map(([group, one]) => [
+      group,
+      number(one.rate_hz),
+      ...Object.values(BOARD).map((key) => [one[key], FAULTS.has(key) && one[key] ? "bad" : ""]),
+      ...flags.map((flag) => [one.fifo[flag], flag.endsWith("full") && one.fifo[flag] ? "bad" : ""]),
+    ]),
+  );
+  const groups = ["all boards", ...Object.keys(boards)];
+  const select = byId("group");
+  if (select.options.length !== groups.length) {
+    const before = select.value;
+    select.replaceChildren(...groups.map((name, i) => new Option(i ? `board ${name}` : name, i ? name : "")));
+    if (groups.includes(before)) select.value = before;
+  }
+}
+
+function showPackets(packets) {
+  const names = [...new Set(packets.flatMap((one) => Object.keys(one)))].filter((name) => name !== "bits");
+  byId("packets-head").replaceChildren(row(names, "th"));
+  table(
+    "packets",
+    packets.map((one) => names.map((name) => one[name] ?? "")),
+  );
+}
+
+function showSystem(seen) {
+  byId("system").hidden = seen.components === null;
+  if (seen.components === null) return;
+  const present = seen.components.length > 0;
+  byId("state").textContent = present ? `state ${seen.state}` : "the core does not answer";
+  byId("state").className = present ? "good" : "bad";
+  table(
+    "components",
+    seen.components.map((name) => [name]),
+  );
+}
+
+function show(seen) {
+  const { rates } = seen;
+  byId("rate").textContent = `${number(rates.total)} Hz`;
+  byId("rate").className = rates.total > 0 ? "good" : "bad";
+  const share = rates.share < 0.999 ? `, ${(100 * rates.share).toFixed(0)} % of them counted chip by chip` : "";
+  byId("run").textContent =
+    `${seen.run === null ? "" : `run ${seen.run}, `}${seen.state} ${number(seen.words)} words, ` +
+    `mean ${number(rates.mean)} Hz${share}`;
+  const most = bars(
+    "seconds",
+    seen.seconds.map(([, n]) => n),
+  );
+  byId("seconds-caption").textContent = `the last ${seen.seconds.length} s, at most ${number(most)}`;
+  const highest = bars("adc", seen.adc);
+  byId("adc-caption").textContent = `0 to ${seen.adc.length - 1}, at most ${number(highest)}`;
+  showBoards(seen.boards);
+  byId("chips-caption").textContent = `${rates.n_chips} chips, ${rates.n_channels} channels have sent something`;
+  table(
+    "chips",
+    rates.chips.map((one) => [chip(one), `${number(one.rate_hz)} Hz`]),
+  );
+  table(
+    "hot",
+    rates.hot.map((one) => [[`${chip(one)} channel ${one.channel_id}`, "bad"], `${number(one.rate_hz)} Hz`]),
+  );
+  table(
+    "triggers",
+    rates.triggers.map((one) => [
+      `board ${one.io_group}`,
+      `${one.kind} ${one.type}`,
+      `${number(one.rate_hz)} Hz`,
+      one.count,
+    ]),
+  );
+  table(
+    "messages",
+    seen.messages.map((text) => [text]),
+  );
+  showPackets(seen.packets);
+  showSystem(seen);
+}
+
+async function draw() {
+  const group = byId("group").value;
+  const response = await ask(`pixels.png${group ? `?io_group=${encodeURIComponent(group)}` : ""}`);
+  const image = await createImageBitmap(await response.blob());
+  const canvas = byId("pixels");
+  canvas.width = image.width;
+  canvas.height = image.height;
+  canvas.getContext("2d").drawImage(image, 0, 0);
+}
+
+async function look() {
+  try {
+    show(await ask("glance").then((one) => one.json()));
+    await draw();
+    byId("connection").textContent = "live";
+    byId("problem").hidden = true;
+  } catch (error) {
+    byId("connection").textContent = "connecting";
+    byId("problem").textContent = String(error.message || error);
+    byId("problem").hidden = false;
+  }
+  setTimeout(look, document.hidden ? 5 * PERIOD_MS : PERIOD_MS);
+}
+
+byId("token").value = sessionStorage.getItem("token") || "";
+byId("token").onchange = () => {
+  sessionStorage.setItem("token", token());
+  location.reload();
+};
+look();

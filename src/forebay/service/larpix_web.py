@@ -1,0 +1,56 @@
+"""Serves the monitor's interface: on loopback for all, elsewhere for those who have a token."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from forebay.config import ApiConfig
+from forebay.errors import ConfigError
+from forebay.front.larpix.desk import Desk
+from forebay.service.larpix_shown import Shown
+from forebay.service.larpix_tally import Tally
+from forebay.service.process import say
+
+
+@contextmanager
+def served(
+    shown: Shown, tally: Tally, api: ApiConfig, state_dir: Path, desk: Desk | None = None
+) -> Iterator[Callable[[], None]]:
+    """Serve while the body runs; yields what is to be called each second, for browsers that listen.
+
+    Raises
+    ------
+    ConfigError
+        If the libraries are not installed, or the address is open to others and there is no token.
+    ServiceError
+        If the port cannot be had.
+    """
+    try:
+        from forebay.api.answers import catch_errors
+        from forebay.api.guard import Guard, check_bind
+        from forebay.api.server import Server, open_port
+        from forebay.api.tokens import TokenFile
+        from forebay.front.larpix.monitor_rest import monitor_app
+        from forebay.service.larpix_metrics import metrics_text
+    except ImportError as error:
+        raise ConfigError(
+            f"The monitor's interface needs a library that is not installed ({error.name}).",
+            "Install it: pip install 'forebay[api,larpix-web]'",
+        ) from error
+    tokens = TokenFile(state_dir)
+    check_bind(api, tokens)
+    app = monitor_app(shown, lambda: metrics_text(shown, tally), lambda: tally.clear(tally.run), desk)
+    catch_errors(app.rest)
+    server = Server(Guard(app.asgi, api, tokens), open_port(api.address, api.port), api)
+    server.start()
+    if desk is not None:
+        desk.start()
+    say("serving", url=f"{'http' if api.certificate is None else 'https'}://{api.address}:{api.port}")
+    try:
+        yield app.tell
+    finally:
+        if desk is not None:
+            desk.close()
+        server.close()
