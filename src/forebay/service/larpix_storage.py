@@ -10,13 +10,16 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
+import msgspec
+
 from forebay.errors import StoreError, WireError
 from forebay.front.larpix.arguments import home_address
-from forebay.service.larpix_flow import Blocks, Records, seconds_of
+from forebay.service.larpix_flow import Blocks, Content, asic_version_of, content_of, n_packets, seconds_of
 from forebay.service.larpix_part import TURN_S, Part
 from forebay.store.larpix_file import LarpixFile
-from forebay.store.larpix_manifest import LarpixRecording
-from forebay.wire.larpix import block
+from forebay.store.larpix_manifest import LarpixRecording, check_recording
+from forebay.store.manifest import Counters
+from forebay.wire.larpix.word import format_of
 from forebay.wire.xylem import BEGINNING, ENDING, Data, Info, Message
 
 _SILENCE_S: Final = 3.0
@@ -24,7 +27,7 @@ _SILENCE_S: Final = 3.0
 
 _MOST_MESSAGES = 200
 
-Block = tuple[str, int, Records]
+Block = tuple[str, int, Content]
 """Name of a producer, unix seconds, packets."""
 
 
@@ -36,6 +39,23 @@ def file_path(directory: Path, now: datetime) -> Path:
         n += 1
         path = directory / f"{stem}{n}.h5"
     return path
+
+
+def recording_of(arguments: argparse.Namespace) -> LarpixRecording:
+    """Return what files are to be; `forebay.errors.ConfigError` if they cannot be that.
+
+    Where all chips are of version 1, that is what larpix-daq writes: LArPix+HDF5 1.0.
+    """
+    versions = tuple(arguments.asic.split(","))
+    for version in versions:
+        format_of(version)
+    recording = LarpixRecording(
+        form=arguments.form,
+        format_version=arguments.format or ("1.0" if versions == ("1",) else "2.4"),
+        asic_versions=versions,
+    )
+    check_recording(recording)
+    return recording
 
 
 class Storage(Part):
@@ -57,6 +77,7 @@ class Storage(Part):
             connections=("AGGREGATOR",),
         )
         self._directory = Path(arguments.output_dir)
+        self._recording = recording_of(arguments)
         self._file: LarpixFile | None = None
         self._path: Path | None = None
         self._forget()
@@ -66,6 +87,7 @@ class Storage(Part):
         self._blocks = Blocks()
         self._sequence: dict[str, int] = {}
         self._running: set[str] = set()
+        self._boards: dict[str, dict[str, int]] = {}
         self.packets_of: dict[str, int] = {}
         self.n_packets = self.n_missing = self.n_malformed = 0
         self._last = time.monotonic()
@@ -80,8 +102,8 @@ class Storage(Part):
             self._forget()
             self._directory.mkdir(parents=True, exist_ok=True)
             self._path = file_path(self._directory, datetime.now(UTC))
-            recording = LarpixRecording(form="packets", format_version="1.0", run=run)
-            self._file = LarpixFile(self._path, recording)
+            recording = msgspec.structs.replace(self._recording, run=run)
+            self._file = LarpixFile(self._path, recording, lambda: Counters(receiver=self._boards))
             self.say("storing data", file=self._path)
         self._ending_at = None
         return {"file": str(self._path)}
@@ -116,14 +138,29 @@ class Storage(Part):
                 self._running.add(message.component)
             elif message.text == ENDING:
                 self._running.discard(message.component)
+                self._take_counters(message.more.get("boards"))
         elif isinstance(message, Data):
             name = str(message.header.get("name"))
             self._count(name, message.header.get("sequence"))
             try:
-                parts.append((name, seconds_of(message.header), block.decode(message.payload)))
+                parts.append((name, seconds_of(message.header), content_of(message.payload)))
             except WireError as error:
                 self.n_malformed += 1
                 self.say("malformed block", logging.WARNING, reason=error)
+
+    def _take_counters(self, boards: object) -> None:
+        try:
+            self._boards |= msgspec.convert(boards or {}, dict[str, dict[str, int]])
+        except msgspec.ValidationError as error:
+            self.say("counters that are none", logging.WARNING, reason=error)
+
+    def _check(self, parts: list[Block]) -> None:
+        for version in {asic_version_of(content) for _, _, content in parts}:
+            if version not in self._recording.asic_versions:
+                raise StoreError(
+                    f"Chips of version {version} send, and the file is for {self._recording.asic_versions}.",
+                    f"Start the storage with --asic {','.join([*self._recording.asic_versions, version])}.",
+                )
 
     def _count(self, name: str, sequence: object) -> None:
         if not isinstance(sequence, int):
@@ -136,10 +173,12 @@ class Storage(Part):
         if self._file is None:
             return
         try:
+            self._check(parts)
             self._file.write(list(self._blocks.events([part[1:] for part in parts])))
-            for name, _, records in parts:
-                self.n_packets += len(records)
-                self.packets_of[name] = self.packets_of.get(name, 0) + len(records)
+            for name, _, content in parts:
+                n = n_packets(content)
+                self.n_packets += n
+                self.packets_of[name] = self.packets_of.get(name, 0) + n
             for second, text in notes:
                 self._file.note(max(second, 0), text)
         except StoreError as error:
