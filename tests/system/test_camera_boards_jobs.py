@@ -121,6 +121,12 @@ def comes(operator, job, n, more_than=0):
     wait_until(lambda: operator.job(job.id).n_done >= n + more_than, lambda: operator.job(job.id), LIMIT_S)
 
 
+def restarts_told(news):
+    """Return how often the service began anew, as the recording's next news say; 0 while there are none."""
+    told = news.read(1.0)
+    return told and told.body.get("facts", {}).get("restarts", 0)
+
+
 def ended(operator, job):
     found = operator.wait(job.id, LIMIT_S)
     assert found.has_ended, found
@@ -223,8 +229,10 @@ def test_a_killed_service_comes_back_and_its_recording_goes_on(stand, operator, 
     job = begin(operator, source, idle_s=LIMIT_S)
     comes(operator, job, 100)
     pid = stand.pid_of(SERVICE[source])
-    os.kill(pid, signal.SIGKILL)
-    wait_until(lambda: stand.pid_of(SERVICE[source]) not in (None, pid), "its next life", LIMIT_S)
+    with closing(operator.watch(job.id)) as news:
+        os.kill(pid, signal.SIGKILL)
+        wait_until(lambda: stand.pid_of(SERVICE[source]) not in (None, pid), "its next life", LIMIT_S)
+        wait_until(lambda: restarts_told(news), "the recording to hear of it", LIMIT_S)
     before = operator.job(job.id).n_done
     comes(operator, job, 200, more_than=before)
     operator.finish(job.id)
