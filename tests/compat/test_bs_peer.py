@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 from pathlib import Path
+from urllib.request import urlopen
 
 import h5py
 import hdf5plugin  # noqa: F401 - registers the filter
@@ -117,10 +118,14 @@ def test_psi_bsread_behind_our_sender(tmp_path):
 @pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
 def test_the_whole_run_at_100_hz(stand, tmp_path):
     """100 scalars, 5 waveforms, 2 strings, a camera of 1280 x 1024; by pulse ids, and by times."""
-    buffer = stand.buffer("-b", 300, "--analyzer")
+    shown = free_ports(1, socket.SOCK_STREAM)
+    buffer = stand.buffer("-b", 300, "--analyzer", "--rest_port", shown)
+    past = stand.writer(tmp_path / "past.h5")
     with start("run", stand.source_port, 5000, 100) as source:
         try:
-            write_twice(stand, tmp_path)
+            wait_until(lambda: last_pulse(shown) >= 100, "a second of the past")
+            write_past(past)
+            write_what_comes(stand, tmp_path)
         finally:
             source.kill()
     assert "consumers_lost=0" in buffer.stop().err
@@ -130,13 +135,19 @@ def test_the_whole_run_at_100_hz(stand, tmp_path):
     assert len(ids) >= 50
 
 
-def write_twice(stand, tmp_path):
-    past = stand.writer(tmp_path / "past.h5")
+def last_pulse(port):
+    with urlopen(f"http://localhost:{port}/statistics", timeout=60) as answer:
+        return json.load(answer)["statistics"]["last_pulse_id"] or 0
+
+
+def write_past(past):
     past.curl("-X", "PUT", f"localhost:{past.port}/start_pulse_id/60")
     past.waits_for(150)
     past.curl("-X", "PUT", f"localhost:{past.port}/stop_pulse_id/299")
     assert past.wait().code == 0
 
+
+def write_what_comes(stand, tmp_path):
     now = stand.writer(tmp_path / "works.h5", "--log_level=DEBUG")
     assert now.curl("-X", "PUT", f"localhost:{now.port}/start_now") == ""
     wait_until(lambda: now.statistics()["counters"]["received"] >= 50, "half a second")
