@@ -51,9 +51,9 @@ class DaqStand:
                 list(map(str, words)), stdout=err, stderr=err, stdin=subprocess.DEVNULL, **options
             )
 
-    def start_all(self):
+    def start_all(self, *of_producer):
         for script in ("core", "producer", "aggregator", "offline_storage"):
-            self.start(script)
+            self.start(script, *(of_producer if script == "producer" else ()))
         self.until_clients({"LArPix board", "LArPix aggregator", "Offline storage"})
 
     def operator(self, who="tester"):
@@ -92,6 +92,11 @@ class DaqStand:
     def kill(self, name):
         self.processes[name].kill()
         self.processes[name].wait()
+
+    def logs_again(self, log):
+        """Ask something, and return whether the log says so."""
+        self.ask("get_boards")
+        return "get_boards" in log.read_text()
 
     def booked(self):
         return [json.loads(line) for line in self.book.read_text().splitlines()]
