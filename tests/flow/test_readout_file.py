@@ -3,6 +3,7 @@
 import re
 import shutil
 from datetime import UTC, datetime
+from pathlib import Path
 
 import h5py
 import numpy as np
@@ -11,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from forebay.errors import ConfigError, StoreError
+from forebay.store import readout_series
 from forebay.store.check import check_file
 from forebay.store.readout_file import ReadoutFile
 from forebay.store.readout_layout import ReadoutRecording
@@ -276,6 +278,29 @@ def test_a_part_that_was_left_behind_keeps_its_name(tmp_path):
     one.append(some(3))
     one.close()
     assert one.paths == [tmp_path / "Slow002.hdf5"]
+
+
+def test_two_writers_that_choose_the_same_name_get_two(tmp_path, monkeypatch):
+    """Both see that the name is free, and one is quicker."""
+    first, second = series(tmp_path, enumeration="order"), series(tmp_path, enumeration="order")
+    first.append(some(3))
+    answers = iter([True])
+    right = readout_series.is_free
+    monkeypatch.setattr(readout_series, "is_free", lambda path: next(answers, None) or right(path))
+    second.append(some(4))
+    first.close()
+    second.close()
+    assert names(tmp_path) == ["Slow001.hdf5", "Slow002.hdf5"]
+    assert [len(read(one.paths[0])) for one in (first, second)] == [3, 4]
+
+
+@pytest.mark.parametrize(
+    ("folder", "said"),
+    [("/proc/self", "No file can be made"), ("/dev/null", "not there"), ("/no", "not there")],
+)
+def test_a_folder_that_takes_no_files_is_refused_before_anything_comes(folder, said):
+    with pytest.raises(StoreError, match=said):
+        series(Path(folder))
 
 
 def test_a_long_file_is_followed_by_another(tmp_path):

@@ -140,5 +140,6 @@ def test_publishers_that_cannot_be(wrong):
 
 
 def test_local_is_this_computer_only():
-    with pytest.raises(StreamError, match="other hosts"):
-        ReadoutPublisher("0.0.0.0", "*", "local")
+    for ip in ("0.0.0.0", "10.9.8.7", "::"):
+        with pytest.raises(StreamError, match=r"other hosts.*mode outbound"):
+            ReadoutPublisher(ip, "*", "local")

@@ -80,7 +80,7 @@ def open_port(
         sock.close()
         raise ConfigError(
             f"UDP port {port} of {address} cannot be bound: {error.strerror}.",
-            f"Find who has it with: ss -ulpn 'sport = :{port}'. Or change address or start_udp_port.",
+            f"Find who has it with: ss -ulpn 'sport = :{port}'. Or configure another address or port.",
         ) from error
     sock.setsockopt(socket.SOL_SOCKET, _SO_RXQ_OVFL, 1)
     try:

@@ -7,12 +7,13 @@ from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from itertools import count, pairwise
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
-from forebay.errors import ConfigError
+from forebay.errors import ConfigError, StoreError
 from forebay.event import Event
 from forebay.store.paths import journal_of, part_of
 from forebay.store.readout_file import ReadoutFile
@@ -51,6 +52,25 @@ def free_path(folder: Path, candidates: Iterator[str]) -> Path:
     return next(path for name in candidates if is_free(path := folder / name))
 
 
+def check_folder(folder: Path) -> None:
+    """Find out whether files can be made in a folder; nothing stays there.
+
+    Raises
+    ------
+    StoreError
+        If they cannot.
+    """
+    if not folder.is_dir():
+        raise StoreError(f"The folder {folder} is not there.", "Make it, or name another.")
+    try:
+        with TemporaryFile(dir=folder):
+            return
+    except OSError as error:
+        raise StoreError(
+            f"No file can be made in {folder}: {error.strerror}.", "Mend that, or name another folder."
+        ) from error
+
+
 def _utc() -> datetime:
     return datetime.now(UTC)
 
@@ -63,7 +83,7 @@ class ReadoutSeries:
     Parameters
     ----------
     folder:
-        Must exist.
+        Must exist, and take files.
     prefix:
         What the names of the files begin with.
     enumeration:
@@ -77,7 +97,7 @@ class ReadoutSeries:
     ConfigError
         If the enumeration, the limit or the recording is none that there is.
     StoreError
-        From `append`, `write` and `close`, as from `ReadoutFile`.
+        If no file can be made in the folder; from `append`, `write` and `close`, as from `ReadoutFile`.
 
     Attributes
     ----------
@@ -104,6 +124,7 @@ class ReadoutSeries:
             raise ConfigError(f"A file cannot be limited to {limit_mib} MiB.", "Give more than 0, or none.")
         if "/" in prefix or "\0" in prefix:
             raise ConfigError(f"The file prefix {prefix!r} has a '/' in it.", "Name the folder as folder.")
+        check_folder(folder)
         self.paths: list[Path] = []
         self._folder = folder
         self._prefix = prefix
@@ -137,11 +158,21 @@ class ReadoutSeries:
         if file is not None and file.n and (readouts["number"][0] == 1 or self._is_full(file)):
             self._end("the next file begins")
         if self._file is None:
-            candidates = names(self._prefix, self._enumeration, self._recording.generation, self._now)
-            path = free_path(self._folder, candidates)
-            self._file = ReadoutFile(path, self._recording)
-            self.paths.append(path)
+            self._file = self._begun()
+            self.paths.append(self._file.path)
         self._file.append(readouts)
+
+    def _begun(self) -> ReadoutFile:
+        for name in names(self._prefix, self._enumeration, self._recording.generation, self._now):
+            path = self._folder / name
+            if not is_free(path):
+                continue
+            try:
+                return ReadoutFile(path, self._recording)
+            except StoreError:
+                if is_free(path):  # else another writer has taken the name meanwhile
+                    raise
+        raise AssertionError("names do not end")
 
     def write_telescope(self, ra: float, dec: float, time_s: float, seconds: int, rest_ns: int) -> bool:
         """Take where the telescope pointed (generation B); return False if no file has begun yet.

@@ -9,7 +9,7 @@ import numpy as np
 import zmq
 from numpy.typing import NDArray
 
-from forebay.errors import ConfigError, WireError
+from forebay.errors import ConfigError, StreamError, WireError
 from forebay.stream.socket import Socket
 from forebay.wire.ssreadout import READOUT, Generation, decode, encode
 
@@ -81,17 +81,21 @@ class ReadoutPublisher:
             raise ConfigError(
                 f"A publisher has no mode {mode!r}.", f"Choose one of {', '.join(get_args(Mode))}."
             )
+        endpoint = endpoint_of(ip, port)
         if generation not in get_args(Generation):
             raise ConfigError(f"There is no generation {generation!r} of messages.", "Choose A or B.")
+        if mode == "local" and not ip_address(ip).is_loopback:
+            raise StreamError(
+                f"A publisher of mode local at {ip} would be open to other hosts.",
+                "Give it an address 127.x.x.x, or mode outbound for listeners elsewhere.",
+            )
         self.name = name
         self.mode: Mode = mode
         self.counters = dict.fromkeys(PUBLISHER_COUNTERS, 0)
         self._generation: Generation = generation
         self._topic = [topic] if topic else []
         self.subscribers = 0
-        self._socket = Socket(
-            zmq.XPUB, endpoint_of(ip, port), bind=mode != "remote", hwm=hwm, public=mode != "local"
-        )
+        self._socket = Socket(zmq.XPUB, endpoint, bind=mode != "remote", hwm=hwm, public=mode != "local")
         self._socket.set(zmq.XPUB_NODROP, 1)
         self._socket.set(zmq.XPUB_VERBOSER, 1)
         self.endpoint = self._socket.endpoint
