@@ -13,13 +13,23 @@ from forebay.front.larpix.arguments import SCRIPTS, parse
 from forebay.front.larpix.book import OpenRun
 from forebay.service.larpix_book import CUT_OFF, FileBook
 from forebay.service.larpix_chips import Chips, read_boards
-from forebay.service.larpix_flow import Blocks, records_of, seconds_of
+from forebay.service.larpix_flow import (
+    Blocks,
+    arrays_of,
+    asic_version_of,
+    content_of,
+    n_packets,
+    newest_of,
+    records_of,
+    seconds_of,
+)
 from forebay.service.larpix_layout import find_layout
 from forebay.service.larpix_log import line_of
 from forebay.service.larpix_picture import chip_map, pixel_map, png
 from forebay.service.larpix_routines import load
 from forebay.service.larpix_storage import file_path
-from forebay.wire.larpix import block
+from forebay.wire import pacman
+from forebay.wire.larpix import block, board_block
 from forebay.wire.pacman_batch import messages_of
 from forebay.wire.xylem import Log
 
@@ -48,6 +58,28 @@ def test_every_word_of_a_block_comes_through(rows):
         assert own.tobytes() == mine.tobytes()
     with_words = set(records["io_group"][records["kind"] == block.WORD].tolist())
     assert with_words <= {messages_of(event).io_group for event in events}
+
+
+@given(
+    st.lists(st.integers(0, 4), max_size=6),
+    st.sampled_from(["1", "2", "3"]),
+    st.integers(1, 9),
+    st.booleans(),
+)
+def test_blocks_of_a_board_come_through_as_they_are(counts, version, n, is_noisy):
+    messages = [
+        pacman.encode(pacman.DATA_MESSAGE, i, pacman.data_words(2, 3, np.arange(count)))
+        for i, count in enumerate(counts)
+    ] + [b"noise"] * is_noisy
+    arrays = arrays_of(messages, 4, version)
+    again = content_of(board_block.encode(arrays))
+    assert (asic_version_of(again), n_packets(again)) == (version, sum(counts))
+    assert n_packets(newest_of(again, n)) >= min(n, sum(counts))
+    assert set(newest_of(again, n).messages()) <= set(messages)
+    (event,) = Blocks().events([(7, again)])
+    assert list(messages_of(event).messages()) == messages
+    twice = list(Blocks().events([(7, again), (8, arrays_of(messages, 4, "2b")), (9, again)]))
+    assert [len(messages_of(one).lengths) for one in twice] == [2 * len(messages), len(messages)]
 
 
 def test_the_time_of_a_block():

@@ -64,6 +64,17 @@ def messages_of_records(records: Records, seconds: int) -> dict[int, list[bytes]
     return found
 
 
+def newest_of(content: Content, n: int) -> Content:
+    """Return the last packets, `n` or a few more: messages stay whole."""
+    if not isinstance(content, PacmanArrays):
+        return content[-n:]
+    batch = content.batch
+    n_messages = int(np.searchsorted(np.cumsum(batch.counts[::-1]), n)) + 1
+    lengths = batch.lengths[-n_messages:].astype(np.uint32)
+    data = batch.data[len(batch.data) - int(lengths.sum()) :]
+    return PacmanArrays(data.tobytes(), lengths, content.io_group, content.asic_version)
+
+
 class Blocks:
     """Makes events of packet blocks; pulse ids count the blocks of each io group."""
 

@@ -19,13 +19,13 @@ from forebay.front.larpix.arguments import PORTS, home_address
 from forebay.front.larpix.desk import Desk
 from forebay.front.larpix.operator import Operator
 from forebay.service.larpix_conductor import Web
-from forebay.service.larpix_flow import Blocks, Records, seconds_of
+from forebay.service.larpix_flow import Blocks, Content, content_of, n_packets, newest_of, seconds_of
 from forebay.service.larpix_part import TURN_S, Part
 from forebay.service.larpix_shown import Shown
 from forebay.service.larpix_tally import Tally
 from forebay.service.larpix_web import served
-from forebay.wire.larpix import block
-from forebay.wire.larpix.packets import exports_of_block
+from forebay.wire.larpix.packets import exports_of_block, packets_of
+from forebay.wire.pacman_batch import PacmanArrays
 from forebay.wire.xylem import BEGINNING, ENDING, Data, Info
 
 _RECENT: Final = 1000
@@ -33,19 +33,19 @@ _MOST: Final = 200  # messages before the core is heard again
 
 
 class Newest:
-    """The newest records of packet blocks."""
+    """The newest packets of packet blocks."""
 
     def __init__(self, n: int) -> None:
         self._n = n
-        self._parts: deque[Records] = deque()
+        self._parts: deque[Content] = deque()
         self._total = 0
 
-    def add(self, records: Records) -> None:
-        """Take a block."""
-        self._parts.append(records[-self._n :])
-        self._total += len(self._parts[-1])
-        while self._total - len(self._parts[0]) >= self._n:
-            self._total -= len(self._parts.popleft())
+    def add(self, content: Content) -> None:
+        """Take what a block has."""
+        self._parts.append(newest_of(content, self._n))
+        self._total += n_packets(self._parts[-1])
+        while self._total - n_packets(self._parts[0]) >= self._n:
+            self._total -= n_packets(self._parts.popleft())
 
     def clear(self) -> None:
         """Forget them."""
@@ -54,9 +54,14 @@ class Newest:
 
     def exports(self) -> list[dict[str, Any]]:
         """Return them as the original shows packets, oldest first."""
-        if not self._parts:
-            return []
-        return exports_of_block(np.concatenate(list(self._parts))[-self._n :])
+        return [one for content in self._parts for one in _exports_of(content)][-self._n :]
+
+
+def _exports_of(content: Content) -> list[dict[str, Any]]:
+    if not isinstance(content, PacmanArrays):
+        return exports_of_block(content)
+    rows, _ = content.batch.rows(content.io_group, content.word_format)
+    return [packet.export() for packet in packets_of(rows)]
 
 
 class Monitor(Part):
@@ -107,7 +112,7 @@ class Monitor(Part):
         message = None if source is None else source.read(TURN_S)
         if source is None:
             time.sleep(TURN_S)
-        parts: list[tuple[int, Records]] = []
+        parts: list[tuple[int, Content]] = []
         for _ in range(_MOST):
             if message is None or source is None:
                 break
@@ -133,20 +138,24 @@ class Monitor(Part):
         if self._is_posting:
             self._web.tell("POST", "/packets", {"messages": self.shown.messages()})
 
-    def _take_in(self, data: Data, parts: list[tuple[int, Records]]) -> None:
+    def _take_in(self, data: Data, parts: list[tuple[int, Content]]) -> None:
         try:
-            parts.append((seconds_of(data.header), block.decode(data.payload)))
+            parts.append((seconds_of(data.header), content_of(data.payload)))
         except WireError:
             self.tally.n_malformed += 1
 
-    def _count(self, parts: list[tuple[int, Records]]) -> None:
+    def _count(self, parts: list[tuple[int, Content]]) -> None:
         """Count blocks together: many small ones cost little more than one."""
         if not parts:
             return
-        records = np.concatenate([some for _, some in parts])
-        events = list(self._blocks.events([(parts[-1][0], records)]))
+        records = [some for _, some in parts if not isinstance(some, PacmanArrays)]
+        contents: list[Content] = [some for _, some in parts if isinstance(some, PacmanArrays)]
+        if records:
+            contents.append(np.concatenate(records))
+        events = list(self._blocks.events([(parts[-1][0], one) for one in contents]))
         with self.tally.lock:
-            self._newest.add(records)
+            for one in contents:
+                self._newest.add(one)
             self.tally.add(events)
         parts.clear()
 
