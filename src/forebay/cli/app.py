@@ -16,6 +16,7 @@ from forebay.cli.catalog import catalog_app
 from forebay.cli.config import config_app
 from forebay.cli.epics import epics_app
 from forebay.cli.larpix import larpix_app
+from forebay.cli.larpix_monitor import monitor as larpix_monitor
 from forebay.cli.proposal import proposal_app
 from forebay.cli.record import record, retrieve
 from forebay.cli.service import service_app
@@ -37,6 +38,7 @@ app.add_typer(bs_app, name="bs")
 app.add_typer(camera_app, name="camera")
 app.add_typer(epics_app, name="epics")
 app.add_typer(larpix_app, name="larpix")
+larpix_app.command("monitor")(larpix_monitor)
 app.add_typer(proposal_app, name="proposal")
 app.add_typer(service_app, name="service")
 app.add_typer(token_app, name="token")

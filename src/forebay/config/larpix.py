@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from forebay.config.base import Model
+from forebay.config.base import Model, Port
+from forebay.config.control import ApiConfig
 
 Host = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9.-]{0,252}$")]
 
@@ -27,6 +29,13 @@ class BoardConfig(Model):
         return f"io_group_{self.io_group}"
 
 
+class MonitorConfig(ApiConfig):
+    """A page and an interface that show what boards send; the keys of `api`, and its tokens."""
+
+    port: Port = Field(8710, description="TCP port.")
+    layouts: Path | None = Field(None, description="Directory of pixel layouts (larpix-geometry).")
+
+
 class BoardsConfig(Model):
     """A set of PACMAN boards that are read out together, into one file."""
 
@@ -42,6 +51,7 @@ class BoardsConfig(Model):
     drain_s: float = Field(
         5.0, gt=0, le=60, description="Longest wait at the end for what boards had sent by then, in seconds."
     )
+    monitor: MonitorConfig | None = Field(None, description="A page that shows what they send, if wanted.")
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
