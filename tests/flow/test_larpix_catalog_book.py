@@ -26,15 +26,28 @@ def test_runs_are_booked_in_the_catalogue(tmp_path):
         2,
     ]
     book.begin(1)
-    book.end(1, "ended by ann", {"Offline storage": {"packets_stored": 3}})
+    (tmp_path / "a.h5").write_bytes(b"1234")
+    account = {
+        "Offline storage": {"packets_stored": 3, "file": str(tmp_path / "a.h5")},
+        "Storage of another host": {"packets_stored": 3, "file": str(tmp_path / "b.h5")},
+    }
+    book.end(1, "ended by ann", account)
     book.close()
     catalog = open_catalog(config_in(tmp_path))
     again = CatalogBook(catalog, "larpix", tmp_path)
     second, first = catalog.runs("larpix")
     assert first.state == "ended"
-    assert first.parameters == {"who": "ann", "configuration": {"threshold": 40}, "components": BOARDS}
-    assert first.comment.startswith("a comment\nended by ann")
-    assert "packets_stored" in first.comment
+    assert first.parameters == {
+        "who": "ann",
+        "configuration": {"threshold": 40},
+        "components": BOARDS,
+        "reason": "ended by ann",
+        "account": account,
+    }
+    assert first.comment == "a comment\nended by ann"
+    (file,) = catalog.files(proposal="larpix")
+    assert (file.path, file.run, file.acquisition) == (str(tmp_path / "a.h5"), 1, 1)
+    assert (file.n_bytes, file.n_got) == (4, 3)
     assert second.comment == CUT_OFF
     assert again.prepare("ann", "", {}, ()) == 3
     again.close()

@@ -12,7 +12,7 @@ from typing import Any
 from forebay.errors import StoreError, UnknownError
 from forebay.front.larpix.book import OpenRun
 from forebay.store import manifest as m
-from forebay.store.catalog import Catalog
+from forebay.store.catalog import Catalog, File
 
 CUT_OFF = "the core ended before the run did"
 
@@ -112,7 +112,7 @@ def _parsed(line: str) -> dict[str, Any] | None:
 
 
 class CatalogBook:
-    """Runs of a proposal in the catalogue; reason and counts are written behind the comment."""
+    """Runs of a proposal in the catalogue; the reason of the end is written behind the comment."""
 
     def __init__(self, catalog: Catalog, proposal: str, directory: Path) -> None:
         self._catalog = catalog
@@ -152,11 +152,27 @@ class CatalogBook:
         self._catalog.advance_run(self._proposal, run, "ending", from_states=("prepared", "running"))
 
     def end(self, run: int, reason: str, account: dict[str, Any]) -> None:
-        """See `forebay.front.larpix.book.Book`."""
+        """See `forebay.front.larpix.book.Book`; files that can be seen from here are booked too."""
         before = self._catalog.run(self._proposal, run)
-        said = f"{reason} {json.dumps(account)}" if account else reason
-        comment = f"{before.comment}\n{said}".strip()
-        self._catalog.describe_run(self._proposal, run, comment=comment)
+        comment = f"{before.comment}\n{reason}".strip()
+        found = {**before.parameters, "reason": reason, "account": account}
+        self._catalog.describe_run(self._proposal, run, comment=comment, parameters=found)
+        for name, said in account.items():
+            path = Path(str(said.get("file", "")))
+            if path.is_absolute() and path.is_file():
+                n_bytes, n_packets = path.stat().st_size, int(said.get("packets_stored", 0))
+                acquisition = self._catalog.begin_acquisition(self._proposal, run)
+                self._catalog.add_file(
+                    File(
+                        path=str(path),
+                        proposal=self._proposal,
+                        run=run,
+                        acquisition=acquisition.number,
+                        source=name,
+                        n_bytes=n_bytes,
+                        n_got=n_packets,
+                    )
+                )
         self._catalog.advance_run(self._proposal, run, "ended", from_states=(before.state,), ends=True)
 
     def close(self) -> None:

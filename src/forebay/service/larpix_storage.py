@@ -76,7 +76,7 @@ class Storage(Part):
             arguments.log_address,
             connections=("AGGREGATOR",),
         )
-        self._directory = Path(arguments.output_dir)
+        self._directory = Path(arguments.output_dir).absolute()
         self._recording = recording_of(arguments)
         self._file: LarpixFile | None = None
         self._path: Path | None = None

@@ -14,7 +14,7 @@ from forebay.job import Job, State
 from forebay.store.catalog import jobs, numbers, side_files
 from forebay.store.catalog.database import Database, is_retried, tries
 from forebay.store.catalog.rebuild import Rebuilt, rebuild
-from forebay.store.catalog.rows import from_row, insert_new, to_row
+from forebay.store.catalog.rows import from_row, insert_new, to_json, to_row
 from forebay.store.catalog.side_files import Place
 from forebay.store.catalog.tables import ACQUISITIONS, FILES, JOBS, PROPOSALS, RUNS
 from forebay.store.catalog.values import Acquisition, File, Proposal, Run
@@ -195,10 +195,18 @@ class Catalog:
         return self._write(work, lambda _connection, done: [(proposal, number, None)] if done else ())
 
     def describe_run(
-        self, proposal: str, number: int, *, tag: str | None = None, comment: str | None = None
+        self,
+        proposal: str,
+        number: int,
+        *,
+        tag: str | None = None,
+        comment: str | None = None,
+        parameters: dict[str, Any] | None = None,
     ) -> Run:
-        """Write another tag or comment to a run, and return it."""
+        """Write another tag, comment or parameters to a run, and return it."""
         values = {name: text for name, text in (("tag", tag), ("comment", comment)) if text is not None}
+        if parameters is not None:
+            values["parameters"] = to_json(parameters)
 
         def work(connection: sa.Connection) -> Run:
             numbers.get_run(connection, proposal, number)

@@ -47,7 +47,7 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     tag, comment:
         What people wrote to it.
     parameters:
-        What was asked for when it began; anything that JSON can say.
+        What was asked for when it began, and what came of it; anything that JSON can say.
     started_ns, ended_ns:
         ns since 1970, UTC; `ended_ns` is None while it goes on.
     last_acquisition:
