@@ -74,8 +74,8 @@ def assemble(n_cycles: int, batch: int) -> float:
             for _ in range(batch):
                 camera.send()
             start = time.thread_time()
-            while len((part := receiver.read(0))[1]):
-                n_readouts += len(builder.add(*part, time.time_ns(), time.monotonic_ns()))
+            while receiver.fill(builder.readouts, 0):
+                n_readouts += len(builder.tick(time.monotonic_ns()))
             used += time.thread_time() - start
         n_readouts += len(builder.drain())
     assert n_readouts == 10 * n_cycles, (n_readouts, builder.counters, receiver.counters)
@@ -220,8 +220,8 @@ def latency(rate_hz: float, seconds: float, gather_s: float, spread: bool) -> tu
     start, used = time.monotonic(), time.thread_time()
     with closing(receiver):
         while len(released) < n_expected and time.monotonic() < deadline:
-            part = receiver.read(0.1, gather_s)
-            done = builder.add(*part, time.time_ns(), time.monotonic_ns())
+            receiver.fill(builder.readouts, 0.1, gather_s)
+            done = builder.tick(time.monotonic_ns())
             released += [time.monotonic_ns()] * len(done)
     load = (time.thread_time() - used) / (time.monotonic() - start)
     thread.join()

@@ -58,5 +58,6 @@ void bind_slots(nanobind::module_& m);
 void bind_receive(nanobind::module_& m);
 void bind_send(nanobind::module_& m);
 void bind_batch(nanobind::module_& m);
+void bind_readouts(nanobind::module_& m);
 
 }  // namespace forebay

@@ -212,4 +212,5 @@ NB_MODULE(_native, m) {
     forebay::bind_receive(m);
     forebay::bind_send(m);
     forebay::bind_batch(m);
+    forebay::bind_readouts(m);
 }

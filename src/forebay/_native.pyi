@@ -157,6 +157,129 @@ def send_datagrams(fd: int, datagrams: NDArray[np.uint8], segment: bool) -> int:
         If the socket fails.
     """
 
+class OpenReadouts:
+    """The readouts of a camera that wait for their modules; `forebay.assemble.timed` says what is done.
+
+    Every block finds the readout that is nearest within a window: the configured one, or half of the
+    distance of readouts as it is seen from the modules. Positions count from the oldest one. One thread
+    adds and takes; everything may be asked from any.
+    """
+
+    def __init__(
+        self,
+        window_ns: int,
+        buffer_ns: int,
+        buffer_length: int,
+        max_jump_ns: int,
+        patience: int,
+        expected: int,
+        is_named: bool,
+    ) -> None: ...
+    def __len__(self) -> int:
+        """How many are open."""
+
+    def add(
+        self, modules: NDArray[np.int64], blocks: NDArray[np.uint8], arrived_ns: int, now_ns: int
+    ) -> None:
+        """Put blocks into their readouts, or refuse them.
+
+        Parameters
+        ----------
+        modules:
+            (block,) 0 .. 31.
+        blocks:
+            The bytes of ``forebay.wire.target.BLOCK`` of each, in the order of arrival.
+        """
+
+    @property
+    def n_done(self) -> int:
+        """How many of the oldest readouts need not wait for any module."""
+
+    @property
+    def alive(self) -> int:
+        """Modules of a complete readout, one bit each: those named, or heard lately."""
+
+    def overdue(self, since_ns: int) -> list[int]:
+        """Return the positions of readouts that were opened at `since_ns` or before."""
+
+    def state(self, position: int) -> tuple[int, int, int]:
+        """Return time tag, time of opening, and the modules that are there, one bit each."""
+
+    def drop(self, positions: list[int]) -> None:
+        """Forget readouts, positions in rising order; their blocks count as implausible."""
+
+    def take(self, out: NDArray[np.uint8]) -> tuple[int, int]:
+        """Move the oldest readouts to `out`, bytes of ``forebay.wire.ssreadout.READOUT``.
+
+        Returns
+        -------
+        How many blocks they have, and how many of them lack an expected module.
+        """
+
+    def take_refused(self) -> NDArray[np.uint8]:
+        """Take the refused blocks, as bytes of ``forebay.assemble.suspects.REFUSED``."""
+
+    def take_heard(self) -> int:
+        """Return the modules of which a block was used since the last call, one bit each."""
+
+    def trace(self) -> None:
+        """Keep a line for each block that comes from now on, until `take_trace` takes it."""
+
+    def take_trace(self) -> NDArray[np.uint8]:
+        """Take the lines, as bytes of ``forebay.service.block_log.LINE``."""
+
+    def restart(self, newest_ns: int, n_again: list[int]) -> None:
+        """Begin anew at a time tag.
+
+        So many refused blocks of each reason come again, and are counted when they do.
+        """
+
+    def modules(self) -> tuple[list[int], list[int], list[int]]:
+        """Return, for each module, blocks used, newest time tag (-1 before the first), when that was."""
+
+    def counters(self) -> list[int]:
+        """Return blocks, used, late, duplicate, implausible."""
+
+class BlockPort:
+    """The UDP port of a camera: receives, tells modules by their addresses, and fills readouts.
+
+    Parameters
+    ----------
+    of_last_byte:
+        (256,) module of an address of IPv4 by its last byte, -1 for none.
+    addresses, modules:
+        (address, 16), (address,): addresses as IPv6 that are looked up before that.
+    """
+
+    def __init__(
+        self,
+        fd: int,
+        of_last_byte: NDArray[np.int8],
+        addresses: NDArray[np.uint8],
+        modules: NDArray[np.int8],
+    ) -> None: ...
+    def fill(self, readouts: OpenReadouts, timeout_ns: int, gather_ns: int) -> bool:
+        """Take datagrams until a readout is done, something is to be decided, or the time is over.
+
+        Holds no Python lock. With `timeout_ns` 0 it takes what is there. Where there are more than 6000
+        datagrams a second, it waits `gather_ns` between looks: many together cost far less.
+
+        Returns
+        -------
+        Whether anything came.
+
+        Raises
+        ------
+        RuntimeError
+            If the socket fails.
+        """
+
+    def counters(self) -> list[int]:
+        """Return datagrams, used, malformed, foreign, bytes."""
+
+    def datagrams_of_module(self) -> list[int]:
+        """Return the whole datagrams of each module."""
+
 def receive_datagrams(
     fd: int, rows: NDArray[np.uint8], sizes: NDArray[np.uint32], senders: NDArray[np.uint8]
 ) -> int:

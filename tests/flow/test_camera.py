@@ -1,6 +1,7 @@
 """The simulated camera to readouts, over real sockets of this process."""
 
 import socket
+import time
 from contextlib import closing
 from ipaddress import ip_address
 
@@ -37,10 +38,10 @@ def run(receiver, n_cycles, **options):
 def take(receiver, camera, n_cycles):
     builder = TimedBuilder(TimedRules(window_ns=PERIOD // 2, buffer_ns=4 * 10**9))
     found = []
-    for cycle in range(n_cycles):
+    for _ in range(n_cycles):
         camera.send()
-        while len((batch := receiver.read(0))[1]):
-            found += list(builder.add(*batch, 1, 10**10 + cycle * 10**7))
+        while receiver.fill(builder.readouts, 0):
+            found += list(builder.tick(time.monotonic_ns()))
     found += list(builder.drain())
     return found, builder, camera
 
@@ -105,9 +106,10 @@ def test_strangers_and_odd_lengths_are_counted(receiver):
     friend.bind(("127.0.0.105", 0))
     for out, data in ((stranger, b"x" * 144), (friend, b""), (friend, b"x" * 145), (friend, b"\xff" * 144)):
         out.sendto(data, ("127.0.0.1", receiver.port))
-    modules, blocks = receiver.read(1)
-    assert modules.tolist() == [5]
-    assert len(blocks) == 1
+    readouts = TimedBuilder(TimedRules()).readouts
+    assert receiver.fill(readouts, 1)
+    assert receiver.datagrams_of_module.tolist() == [0] * 5 + [1] + [0] * 26
+    assert readouts.counters()[0] == 1
     counters = receiver.counters
     assert (counters["foreign"], counters["malformed"], counters["used_datagrams"]) == (1, 2, 1)
     stranger.close()
@@ -117,8 +119,11 @@ def test_strangers_and_odd_lengths_are_counted(receiver):
 def test_ipv6_by_table():
     one = BlockReceiver(ip_address("::1"), 0, ModuleRule(table={"::1": 9}), 2**20)
     out = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM)
-    out.sendto(b"\1" * 288, ("::1", one.port))
-    assert one.read(1)[0].tolist() == [9, 9]
+    out.sendto(b"\1" * 144 + b"\2" * 144, ("::1", one.port))
+    readouts = TimedBuilder(TimedRules()).readouts
+    assert one.fill(readouts, 1)
+    assert one.datagrams_of_module.tolist() == [0] * 9 + [1] + [0] * 22
+    assert readouts.counters()[0] == 2
     out.close()
     one.close()
 
@@ -128,7 +133,8 @@ def test_drops_of_the_kernel_are_counted():
     camera = Camera(CameraOptions(port=one.port, modules=(1,)))
     for _ in range(400):
         camera.send()
-    while len(one.read(0)[1]):
+    readouts = TimedBuilder(TimedRules()).readouts
+    while one.fill(readouts, 0):
         pass
     assert one.count_drops() == 400 - one.counters["datagrams"] > 0
     camera.close()

@@ -1,38 +1,31 @@
-"""Datagrams of all modules of a camera from one UDP port: whole blocks out, everything else counted."""
+"""Datagrams of all modules of a camera from one UDP port: their blocks to readouts, all else counted."""
 
 from __future__ import annotations
 
-import select
 import socket
-import time
 from ipaddress import IPv4Address, IPv6Address
 
 import numpy as np
 from numpy.typing import NDArray
 
-from forebay import _native
+from forebay._native import BlockPort, OpenReadouts
 from forebay.assemble.receiver import open_port
 from forebay.errors import ServiceError
-from forebay.wire.senders import ModuleRule
-from forebay.wire.target import BLOCK, N_MODULES, is_whole, split
+from forebay.wire.senders import ModuleRule, packed
 
-COUNTERS = ("datagrams", "used_datagrams", "malformed", "foreign", "kernel_drop", "bytes")
+COUNTERS = ("datagrams", "used_datagrams", "malformed", "foreign", "bytes", "kernel_drop")
 """Of `BlockReceiver`: ``datagrams = used_datagrams + malformed + foreign``; ``kernel_drop`` come on top."""
 
-_ROWS = 256
-_ROW_BYTES = 455 * BLOCK.itemsize  # more than any datagram has
 _SO_MEMINFO = 55
 _MEMINFO_WORDS = 9
 _DROPS = 8
-
-Batch = tuple[NDArray[np.int64], NDArray[np.void]]
-"""Module of each block and the blocks, (block,) of `forebay.wire.target.BLOCK`, in order of arrival."""
+_DROPS_END = 2**32  # the kernel's count begins anew there
 
 
 class BlockReceiver:
     """One UDP port to which every module of a camera sends.
 
-    Used from one thread.
+    One thread fills; everything else may be called from any.
 
     Parameters
     ----------
@@ -48,10 +41,6 @@ class BlockReceiver:
 
     Attributes
     ----------
-    counters:
-        By the names of `COUNTERS`.
-    datagrams_of_module:
-        (module,) datagrams that were whole.
     buffered:
         Socket buffer that was asked for and given.
     """
@@ -59,13 +48,9 @@ class BlockReceiver:
     def __init__(
         self, address: IPv4Address | IPv6Address, port: int, rule: ModuleRule, receive_buffer_bytes: int
     ) -> None:
-        self.counters = dict.fromkeys(COUNTERS, 0)
-        self.datagrams_of_module = np.zeros(N_MODULES, np.int64)
-        self._rule = rule
+        self._kernel_drop = 0
         self._socket, self.buffered = open_port(address, port, receive_buffer_bytes)
-        self._rows = np.empty((_ROWS, _ROW_BYTES), np.uint8)  # only pages that are used take memory
-        self._sizes = np.zeros(_ROWS, np.uint32)
-        self._senders = np.zeros((_ROWS, 16), np.uint8)
+        self._port = BlockPort(self._socket.fileno(), *_addresses(rule))
 
     @property
     def port(self) -> int:
@@ -73,54 +58,54 @@ class BlockReceiver:
         port: int = self._socket.getsockname()[1]
         return port
 
-    def read(self, timeout: float, gather_s: float = 0.0) -> Batch:
-        """Return the blocks that wait in the socket; wait at most `timeout` seconds for the first.
+    @property
+    def counters(self) -> dict[str, int]:
+        """By the names of `COUNTERS`; what the kernel dropped as of the last `count_drops`."""
+        return dict(zip(COUNTERS, [*self._port.counters(), self._kernel_drop], strict=True))
 
-        The arrays are the caller's own.
+    @property
+    def datagrams_of_module(self) -> NDArray[np.int64]:
+        """Datagrams that were whole, (module,)."""
+        return np.array(self._port.datagrams_of_module(), np.int64)
+
+    def fill(self, readouts: OpenReadouts, timeout: float, gather_s: float = 0.0) -> bool:
+        """Put the blocks of what comes into readouts; return whether anything came, whole or not.
+
+        It returns when a readout is done, when something is to be decided, or after `timeout` seconds: then
+        it is the turn of `forebay.assemble.timed.TimedBuilder.tick`. With `timeout` 0 it waits for nothing.
+        All that in native code without Python's lock.
 
         Parameters
         ----------
         gather_s:
-            Wait so long for others when the first has come: datagrams that come one by one cost far less
-            in batches.
+            Where there are very many datagrams, wait so long between two looks: they cost less together.
 
         Raises
         ------
         ServiceError
             If the socket fails.
         """
-        if timeout > 0:
-            ready, _, _ = select.select([self._socket], [], [], timeout)
-            if ready and gather_s:
-                time.sleep(gather_s)
         try:
-            n = _native.receive_datagrams(self._socket.fileno(), self._rows, self._sizes, self._senders)
+            return self._port.fill(readouts, round(timeout * 1e9), round(gather_s * 1e9))
         except RuntimeError as error:
             raise ServiceError(f"Port {self.port} stopped receiving: {error}.") from error
-        return self._sorted_out(n)
-
-    def _sorted_out(self, n: int) -> Batch:
-        counters = self.counters
-        sizes = self._sizes[:n]
-        modules = self._rule.modules(self._senders[:n])
-        whole = is_whole(sizes, _ROW_BYTES)
-        known = modules >= 0
-        good = whole & known
-        counters["datagrams"] += n
-        counters["bytes"] += int(sizes.sum())
-        counters["foreign"] += n - int(np.count_nonzero(known))
-        counters["malformed"] += int(np.count_nonzero(known & ~whole))
-        counters["used_datagrams"] += int(np.count_nonzero(good))
-        self.datagrams_of_module += np.bincount(modules[good], minlength=N_MODULES)
-        blocks, row = split(self._rows[:n], np.where(good, sizes, 0))
-        return modules[row], blocks
 
     def count_drops(self) -> int:
         """Ask the kernel what it dropped since the socket was opened, and count it."""
         info = self._socket.getsockopt(socket.SOL_SOCKET, _SO_MEMINFO, 4 * _MEMINFO_WORDS)
-        self.counters["kernel_drop"] = int(np.frombuffer(info, np.uint32)[_DROPS])
-        return self.counters["kernel_drop"]
+        told = int(np.frombuffer(info, np.uint32)[_DROPS])
+        self._kernel_drop += (told - self._kernel_drop) % _DROPS_END
+        return self._kernel_drop
 
     def close(self) -> None:
         """Let go of the port; may be called twice."""
         self._socket.close()
+
+
+def _addresses(rule: ModuleRule) -> tuple[NDArray[np.int8], NDArray[np.uint8], NDArray[np.int8]]:
+    """Return a rule as native code wants it: module of each last byte, listed addresses, their modules."""
+    every = [np.frombuffer(packed(f"0.0.0.{last}"), np.uint8) for last in range(256)]
+    of_last_byte = np.full(256, -1) if rule.table else rule.modules(np.stack(every))
+    listed = [np.frombuffer(packed(address), np.uint8) for address in rule.table]
+    addresses = np.array(listed, np.uint8).reshape(len(listed), 16)
+    return of_last_byte.astype(np.int8), addresses, np.array(list(rule.table.values()), np.int8)

@@ -9,6 +9,18 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from forebay.wire.target import BLOCK
+
+REFUSED: np.dtype[np.void] = np.dtype(
+    [("module", "<u2"), ("reason", "<u2"), ("is_quiet", "<u4"), ("arrived_ns", "<u8"), ("block", BLOCK)]
+)
+"""A block that belongs to no readout, as native code hands it over; ``reason`` is a position in `REASONS`.
+
+``is_quiet``: nothing was accepted for as long as a readout may wait before it came.
+"""
+
+REASONS = ("late", "duplicate", "implausible")
+
 _MOST = 256
 """Blocks kept of one module, the newest: what comes until the other modules have moved, too."""
 

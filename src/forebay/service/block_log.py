@@ -14,14 +14,6 @@ from forebay.service.daemon import open_log
 LINE: np.dtype[np.void] = np.dtype([("time_ns", "<u8"), ("arrived_ns", "<i8"), ("module", "<i8")])
 """Of a line: time tag of the primary board, when the block came (ns since 1970 UTC), and whose it is."""
 
-
-def lines_of(modules: NDArray[np.int64], blocks: NDArray[np.void], arrived_ns: int) -> NDArray[np.void]:
-    """Return (block,) of `LINE` for blocks of `forebay.wire.target.BLOCK`; the memory is the caller's own."""
-    lines = np.empty(len(blocks), LINE)
-    lines["time_ns"], lines["arrived_ns"], lines["module"] = blocks["time_ns"], arrived_ns, modules
-    return lines
-
-
 MOST = 1_000_000
 """Lines that may wait for the disk: 24 MB, 30 s of a whole camera at 1 kHz."""
 

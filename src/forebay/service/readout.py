@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from forebay.assemble.datagrams import BlockReceiver
 from forebay.assemble.timed import TimedBuilder, TimedRules
 from forebay.errors import StoreError
-from forebay.service.block_log import lines_of
+from forebay.service.block_log import LINE
 from forebay.service.process import say
 from forebay.service.queued import QueuedSink
 from forebay.stream.readouts import ReadoutListener, ReadoutPublisher
@@ -28,7 +28,6 @@ _POLL_S = 0.05
 _GATHER_S = 0.0005
 _DRAIN_S = 0.2  # nothing came for so long: nothing is on its way
 _LOOK_EVERY_S = 1.0
-_BUSY_HZ = 1000  # datagrams: below, gathering would save nothing that matters
 
 
 class ReadoutSink(Protocol):
@@ -50,8 +49,8 @@ class CameraInput:
     Attributes
     ----------
     gather_s:
-        Wait so long for more datagrams when the first has come, where there are more than 1000 a second; it
-        costs latency and saves CPU time.
+        Wait so long for more datagrams where there are more than 6000 a second; it costs latency and saves
+        CPU time.
     """
 
     listen_ip: IPv4Address | IPv6Address = _LOOPBACK
@@ -101,11 +100,13 @@ class ReadoutAssembler:
         self._builder = TimedBuilder(camera.rules)
         self._sinks = list(sinks)
         self._block_log = block_log
+        if block_log is not None:
+            self._builder.readouts.trace()
         self._lock = threading.Lock()
         self._publishes = True
         self._withheld = 0
         self._newest_ns = 0
-        self._looked_s, self._n_looked, self._gather_s = time.monotonic(), 0, camera.gather_s
+        self._looked_s = time.monotonic()
 
     def run(self, stop: threading.Event) -> None:
         """Work until `stop`, then take what still waits in the socket and release every open readout."""
@@ -127,12 +128,9 @@ class ReadoutAssembler:
                 self._try(self._block_log.close)
 
     def _look(self) -> None:
-        """Once a second, ask the kernel what it dropped, and find out whether gathering is worth while."""
-        passed_s = time.monotonic() - self._looked_s
-        if passed_s > _LOOK_EVERY_S:
-            n = self._receiver.counters["datagrams"]
-            self._gather_s = self._camera.gather_s if n - self._n_looked > _BUSY_HZ * passed_s else 0.0
-            self._looked_s, self._n_looked = time.monotonic(), n
+        """Once a second, ask the kernel what it dropped and the publishers who listens."""
+        if time.monotonic() - self._looked_s > _LOOK_EVERY_S:
+            self._looked_s = time.monotonic()
             self._receiver.count_drops()
             for publisher in self._publishers():
                 publisher.count_subscribers()
@@ -141,19 +139,14 @@ class ReadoutAssembler:
         return [sink for sink in self._sinks if isinstance(sink, ReadoutPublisher)]
 
     def _step(self, timeout: float) -> bool:
-        """Take what came; return whether anything did, whole or not."""
-        n = self._receiver.counters["datagrams"]
-        modules, blocks = self._receiver.read(timeout, self._gather_s)
-        now_ns = time.monotonic_ns()
-        if self._block_log is not None and len(blocks):
-            self._log_blocks(self._block_log, lines_of(modules, blocks, time.time_ns()))
+        """Take what comes until there is something to do; return whether anything came, whole or not."""
+        has_come = self._receiver.fill(self._builder.readouts, timeout, self._camera.gather_s)
+        if self._block_log is not None:
+            self._log_blocks(self._block_log, self._builder.readouts.take_trace().view(LINE))
         with self._lock:
-            if len(blocks):
-                readouts = self._builder.add(modules, blocks, time.time_ns(), now_ns)
-            else:
-                readouts = self._builder.tick(now_ns)
+            readouts = self._builder.tick(time.monotonic_ns())
         self._hand_on(readouts)
-        return self._receiver.counters["datagrams"] > n
+        return has_come
 
     def _log_blocks(self, block_log: QueuedSink, lines: NDArray[np.void]) -> None:
         if not self._try(lambda: block_log.append(lines)):
@@ -192,7 +185,7 @@ class ReadoutAssembler:
     def status(self) -> dict[str, Any]:
         """Return counters and what is going on, ready for JSON."""
         with self._lock:
-            builder = dict(self._builder.counters)
+            builder = self._builder.counters
             used = self._builder.used_of_module.tolist()
             n_open = self._builder.n_open
         return {
@@ -201,7 +194,7 @@ class ReadoutAssembler:
             "open": n_open,
             "newest_time_ns": self._newest_ns,
             "withheld": self._withheld,
-            "receiver": dict(self._receiver.counters),
+            "receiver": self._receiver.counters,
             "builder": builder,
             "blocks_of_module": used,
             "datagrams_of_module": self._receiver.datagrams_of_module.tolist(),

@@ -1,0 +1,132 @@
+#include "blocks.hpp"
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+#include <ctime>
+#include <stdexcept>
+#include <string>
+#include <utility>
+
+namespace forebay {
+
+namespace {
+
+constexpr std::int64_t kSecond = 1'000'000'000;
+constexpr std::int64_t kWatch = kSecond / 10;
+constexpr std::int64_t kBusyHz = 6000;  // datagrams: a wake-up for each costs more than a timer for many
+
+std::int64_t clock_ns(clockid_t clock) {
+    timespec time;
+    clock_gettime(clock, &time);
+    return time.tv_sec * kSecond + time.tv_nsec;
+}
+
+}  // namespace
+
+int ModuleAddresses::module(const sockaddr_storage& from) const {
+    Address address{};
+    if (from.ss_family == AF_INET6) {
+        std::memcpy(address.data(), &reinterpret_cast<const sockaddr_in6&>(from).sin6_addr, kAddressBytes);
+    } else if (from.ss_family == AF_INET) {
+        address[10] = address[11] = 0xff;
+        std::memcpy(&address[12], &reinterpret_cast<const sockaddr_in&>(from).sin_addr, 4);
+    } else {
+        return -1;
+    }
+    for (const auto& [listed, module] : listed)
+        if (listed == address) return module;
+    constexpr std::uint8_t kMapped[12] = {0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff};
+    return std::memcmp(address.data(), kMapped, sizeof kMapped) == 0 ? of_last_byte[address[15]] : -1;
+}
+
+BlockPort::BlockPort(int fd, ModuleAddresses addresses)
+    : fd_(fd), addresses_(std::move(addresses)), rows_(new std::uint8_t[kBatch * kRowBytes]) {
+    for (std::size_t i = 0; i < kBatch; ++i) {
+        parts_[i] = {rows_.get() + i * kRowBytes, kRowBytes};
+        messages_[i].msg_hdr.msg_iov = &parts_[i];
+        messages_[i].msg_hdr.msg_iovlen = 1;
+        messages_[i].msg_hdr.msg_name = &from_[i];
+    }
+}
+
+// Put the blocks of what comes into `readouts`, until one is done, something is to be decided, or the time
+// is over; return whether anything came. Where there are many datagrams, wait `gather_ns` between looks.
+bool BlockPort::fill(OpenReadouts& readouts, std::int64_t timeout_ns, std::int64_t gather_ns) {
+    if (timeout_ns != waits_ns_ && timeout_ns > 0) {
+        const timeval time{timeout_ns / kSecond, timeout_ns % kSecond / 1000};
+        if (setsockopt(fd_, SOL_SOCKET, SO_RCVTIMEO, &time, sizeof time) < 0)
+            throw std::runtime_error(std::string("SO_RCVTIMEO: ") + std::strerror(errno));
+        waits_ns_ = timeout_ns;
+    }
+    const std::int64_t end_ns = clock_ns(CLOCK_MONOTONIC) + timeout_ns;
+    bool has_come = next_ < got_;
+    while (next_ < got_ || receive(timeout_ns > 0)) {
+        has_come = true;
+        while (next_ < got_) {
+            place(readouts, next_++);
+            if (readouts.is_disturbed()) return true;
+        }
+        if (readouts.n_done() || now_ns_ >= end_ns) return true;
+        watch_rate(now_ns_);
+        if (is_busy_ && gather_ns > 0 && timeout_ns > 0) {
+            const timespec time{gather_ns / kSecond, gather_ns % kSecond};
+            nanosleep(&time, nullptr);
+        }
+    }
+    return has_come;
+}
+
+// Take what waits in the socket; whether anything came before the time was over or a signal arrived.
+bool BlockPort::receive(bool waits) {
+    for (std::size_t i = 0; i < kBatch; ++i) messages_[i].msg_hdr.msg_namelen = sizeof from_[i];
+    // MSG_TRUNC: the length of the datagram, also where the row is too short for it.
+    const int flags = MSG_TRUNC | (waits ? MSG_WAITFORONE : MSG_DONTWAIT);
+    const int got = recvmmsg(fd_, messages_.data(), kBatch, flags, nullptr);
+    if (got < 0) {
+        if (errno == EINTR || errno == EAGAIN || errno == EWOULDBLOCK) return false;
+        throw std::runtime_error(std::string("recvmmsg: ") + std::strerror(errno));
+    }
+    next_ = 0;
+    got_ = static_cast<std::size_t>(got);
+    now_ns_ = clock_ns(CLOCK_MONOTONIC);
+    arrived_ns_ = clock_ns(CLOCK_REALTIME);
+    return got > 0;
+}
+
+void BlockPort::place(OpenReadouts& readouts, std::size_t i) {
+    const std::size_t length = messages_[i].msg_len;
+    const int module = addresses_.module(from_[i]);
+    count(kDatagrams, 1);
+    count(kBytes, static_cast<std::int64_t>(length));
+    if (module < 0) return count(kForeign, 1);
+    if (length == 0 || length > kRowBytes || length % kBlockBytes != 0) return count(kMalformed, 1);
+    count(kUsedDatagrams, 1);
+    of_module_[static_cast<std::size_t>(module)].fetch_add(1, std::memory_order_relaxed);
+    readouts.add(static_cast<std::size_t>(module), rows_.get() + i * kRowBytes, length / kBlockBytes, arrived_ns_,
+                 now_ns_);
+}
+
+// Find out, ten times a second, whether there are many datagrams.
+void BlockPort::watch_rate(std::int64_t now_ns) {
+    const std::int64_t passed_ns = now_ns - watched_ns_;
+    if (passed_ns < kWatch) return;
+    const std::int64_t n = counters_[kDatagrams].load(std::memory_order_relaxed);
+    is_busy_ = (n - n_watched_) * kSecond > kBusyHz * passed_ns;
+    watched_ns_ = now_ns;
+    n_watched_ = n;
+}
+
+std::array<std::int64_t, BlockPort::kCounters> BlockPort::counters() const {
+    std::array<std::int64_t, kCounters> out;
+    for (std::size_t i = 0; i < kCounters; ++i) out[i] = counters_[i].load(std::memory_order_relaxed);
+    return out;
+}
+
+std::array<std::int64_t, kModules> BlockPort::datagrams_of_module() const {
+    std::array<std::int64_t, kModules> out;
+    for (std::size_t i = 0; i < kModules; ++i) out[i] = of_module_[i].load(std::memory_order_relaxed);
+    return out;
+}
+
+}  // namespace forebay

@@ -1,0 +1,322 @@
+#include "readouts.hpp"
+
+#include <algorithm>
+#include <cstdlib>
+#include <cstring>
+#include <limits>
+#include <utility>
+
+namespace forebay {
+
+namespace {
+
+constexpr std::int64_t kNever = -(std::int64_t{1} << 62);
+constexpr std::int64_t kFar = std::int64_t{1} << 62;
+constexpr std::uint64_t kMaxTime = std::numeric_limits<std::int64_t>::max();
+constexpr double kMillivolts = 0.03815 * 2;
+constexpr std::size_t kHalf = kPixels / 2;
+constexpr std::size_t kAuxOffset = kBlockBytes / 2;  // a time tag and half of the pixels, twice
+
+std::uint64_t big_endian(const std::uint8_t* bytes) {
+    std::uint64_t value;
+    std::memcpy(&value, bytes, sizeof value);
+    return __builtin_bswap64(value);
+}
+
+void to_millivolts(const std::uint8_t* raw, double* out) {
+    std::uint16_t words[kHalf];
+    std::memcpy(words, raw, sizeof words);
+    for (std::size_t i = 0; i < kHalf; ++i) {
+        const auto swapped = static_cast<std::uint16_t>(words[i] << 8 | words[i] >> 8);
+        out[i] = static_cast<int>(swapped ^ 0x8000) * kMillivolts;
+    }
+}
+
+std::uint32_t bit(std::size_t module) { return std::uint32_t{1} << module; }
+
+}  // namespace
+
+void Spacing::learn(std::size_t module, std::int64_t time_ns) {
+    const std::int64_t before = newest_[module], distance = time_ns - before;
+    newest_[module] = time_ns;
+    if (before < 0 || distance <= 0 || distance > longest_ns_) return;
+    recent_[n_++ % kKept] = distance;
+    is_settled_ = false;
+}
+
+// Of two distances in the middle the shorter one counts: the other may be a pause.
+void Spacing::settle() {
+    if (is_settled_) return;
+    is_settled_ = true;
+    const std::size_t n = std::min(n_, kKept);
+    auto sorted = recent_;
+    const auto middle = sorted.begin() + static_cast<std::ptrdiff_t>((n - 1) / 2);
+    std::nth_element(sorted.begin(), middle, sorted.begin() + static_cast<std::ptrdiff_t>(n));
+    median_ns = *middle;
+}
+
+OpenReadouts::OpenReadouts(const ReadoutRules& rules)
+    : rules_(rules), spacing_(rules.max_jump_ns), accepted_ns_(kNever), alive_(rules.expected) {
+    modules_.at.fill(-1);
+    modules_.heard_ns.fill(kNever);
+}
+
+// Take the blocks of one datagram.
+void OpenReadouts::add(std::size_t module, const std::uint8_t* blocks, std::size_t n, std::int64_t arrived_ns,
+                       std::int64_t now_ns) {
+    const std::lock_guard guard(mutex_);
+    counters_[kBlocks] += static_cast<std::int64_t>(n);
+    const bool is_quiet = now_ns - accepted_ns_ >= rules_.buffer_ns;
+    const std::int64_t elapsed = accepted_ns_ > kNever ? std::max<std::int64_t>(0, now_ns - accepted_ns_) : 0;
+    const std::int64_t reach = rules_.max_jump_ns + std::min(elapsed, kFar);
+    std::int64_t at = -1;
+    const auto tag = [&](std::size_t i) { return big_endian(blocks + i * kBlockBytes); };
+    const auto is_possible = [](std::uint64_t time) { return time > 0 && time <= kMaxTime; };
+    const auto is_near = [&](std::int64_t time) { return std::abs(time - newest_) <= reach; };
+    for (std::size_t i = 0; is_traced_ && i < n; ++i)
+        trace_.push_back({tag(i), arrived_ns, static_cast<std::int64_t>(module)});
+    for (std::size_t i = 0; i < n; ++i) {
+        if (!is_possible(tag(i))) continue;
+        const auto time_ns = static_cast<std::int64_t>(tag(i));
+        if (newest_ < 0) newest_ = time_ns;
+        if (is_near(time_ns)) spacing_.learn(module, time_ns);
+    }
+    spacing_.settle();
+    const std::int64_t window = std::max<std::int64_t>(1, std::min(rules_.window_ns, spacing_.median_ns / 2));
+    for (std::size_t i = 0; i < n; ++i) {
+        const std::uint8_t* block = blocks + i * kBlockBytes;
+        if (!is_possible(tag(i))) {
+            count(Reason::kImplausible);
+            continue;
+        }
+        const auto time_ns = static_cast<std::int64_t>(tag(i));
+        if (!is_near(time_ns)) {
+            const Reason reason = time_ns > newest_ ? Reason::kImplausible : Reason::kLate;
+            refuse(module, block, time_ns, reason, arrived_ns, is_quiet);
+            continue;
+        }
+        const Verdict verdict = place(module, block, time_ns, window, arrived_ns, now_ns);
+        if (verdict == Verdict::kUsed) at = std::max(at, time_ns);
+        if (verdict == Verdict::kLate) refuse(module, block, time_ns, Reason::kLate, arrived_ns, is_quiet);
+    }
+    if (at >= 0) note(module, at, now_ns);
+}
+
+// Put a block into the readout that it belongs to, which may begin with it.
+OpenReadouts::Verdict OpenReadouts::place(std::size_t module, const std::uint8_t* block, std::int64_t time_ns,
+                                          std::int64_t window, std::int64_t arrived_ns, std::int64_t now_ns) {
+    const Place found = nearest(time_ns);
+    const bool is_found = found.distance < window;
+    if (last_ >= 0) {
+        const std::int64_t to_last = std::abs(time_ns - last_);
+        if ((to_last <= found.distance && to_last < window) || (time_ns < last_ && !is_found)) return Verdict::kLate;
+    }
+    Open* one = is_found ? &open_[found.position] : &begin(time_ns, arrived_ns, now_ns);
+    if (one->there & bit(module)) {
+        if (was_seen(module, time_ns)) {
+            count(Reason::kDuplicate);
+            return Verdict::kDuplicate;
+        }
+        // A module sends one block a readout: this one is of another, that nobody else has opened yet.
+        one = &begin(time_ns, arrived_ns, now_ns);
+    }
+    one->there |= bit(module);
+    Readout& readout = *one->readout;
+    to_millivolts(block + 8, readout.data[module]);
+    to_millivolts(block + kAuxOffset + 8, readout.data[module] + kHalf);
+    readout.timestamps[module][0] = static_cast<std::uint64_t>(time_ns);
+    readout.timestamps[module][1] = big_endian(block + kAuxOffset);
+    ++counters_[kUsed];
+    ++modules_.used[module];
+    seen_[module][n_seen_[module]++ % kRemembered] = time_ns;
+    newest_ = std::max(newest_, time_ns);
+    return Verdict::kUsed;
+}
+
+OpenReadouts::Place OpenReadouts::nearest(std::int64_t time_ns) const {
+    const auto right = std::lower_bound(open_.begin(), open_.end(), time_ns,
+                                        [](const Open& one, std::int64_t time) { return one.time_ns < time; });
+    Place found{0, kFar};
+    if (right != open_.begin()) {
+        const auto left = right - 1;
+        found = {static_cast<std::size_t>(left - open_.begin()), time_ns - left->time_ns};
+    }
+    if (right != open_.end() && right->time_ns - time_ns < found.distance)
+        found = {static_cast<std::size_t>(right - open_.begin()), right->time_ns - time_ns};
+    return found;
+}
+
+OpenReadouts::Open& OpenReadouts::begin(std::int64_t time_ns, std::int64_t arrived_ns, std::int64_t now_ns) {
+    if (free_.empty()) free_.push_back(&pool_.emplace_back());
+    Readout* readout = free_.back();
+    free_.pop_back();
+    readout->time_ns = static_cast<std::uint64_t>(time_ns);
+    readout->arrived_ns = static_cast<std::uint64_t>(arrived_ns);
+    const auto behind = std::upper_bound(open_.begin(), open_.end(), time_ns,
+                                         [](std::int64_t time, const Open& one) { return time < one.time_ns; });
+    return *open_.insert(behind, {time_ns, now_ns, readout, 0});
+}
+
+// Count a block that belongs nowhere, and keep it for Python unless it is only one that comes again.
+void OpenReadouts::refuse(std::size_t module, const std::uint8_t* block, std::int64_t time_ns, Reason reason,
+                          std::int64_t arrived_ns, bool is_quiet) {
+    if (was_seen(module, time_ns)) reason = Reason::kDuplicate;
+    count(reason);
+    if (reason == Reason::kDuplicate && !is_quiet) return;
+    Refused& one = refused_.emplace_back();
+    one.module = static_cast<std::uint16_t>(module);
+    one.reason = reason;
+    one.is_quiet = is_quiet;
+    one.arrived_ns = arrived_ns;
+    std::memcpy(one.block, block, kBlockBytes);
+}
+
+bool OpenReadouts::was_seen(std::size_t module, std::int64_t time_ns) const {
+    const auto& seen = seen_[module];
+    return std::find(seen.begin(), seen.end(), time_ns) != seen.end();
+}
+
+// Note that a module is there.
+void OpenReadouts::note(std::size_t module, std::int64_t at, std::int64_t now_ns) {
+    if (now_ns - accepted_ns_ >= rules_.buffer_ns) grace_ends_ns_ = now_ns + rules_.buffer_ns;
+    accepted_ns_ = now_ns;
+    modules_.heard_ns[module] = now_ns;
+    modules_.at[module] = at;
+    heard_ |= bit(module);
+    if (rules_.is_named) return;
+    std::uint32_t heard = 0;
+    for (std::size_t i = 0; i < kModules; ++i)
+        if (now_ns - modules_.heard_ns[i] < rules_.buffer_ns) heard |= bit(i);
+    alive_ = now_ns < grace_ends_ns_ ? alive_ | heard : heard;
+}
+
+// How many of the oldest readouts need not wait for any module: it is there, or has gone far beyond.
+std::size_t OpenReadouts::n_done() const {
+    const std::lock_guard guard(mutex_);
+    return count_done();
+}
+
+std::size_t OpenReadouts::count_done() const {
+    const std::int64_t most_steps = kFar / spacing_.median_ns;
+    const std::int64_t patience_ns = std::min(rules_.patience_steps, most_steps) * spacing_.median_ns;
+    std::size_t n = 0;
+    for (; n < open_.size(); ++n) {
+        const std::uint32_t lacking = alive_ & ~open_[n].there;
+        for (std::size_t i = 0; i < kModules; ++i)
+            if (lacking & bit(i) && modules_.at[i] - open_[n].time_ns <= patience_ns) return n;
+    }
+    return n;
+}
+
+bool OpenReadouts::is_disturbed() const {
+    const std::lock_guard guard(mutex_);
+    return !refused_.empty() || static_cast<std::int64_t>(open_.size()) > rules_.buffer_length;
+}
+
+std::vector<std::size_t> OpenReadouts::overdue(std::int64_t since_ns) const {
+    const std::lock_guard guard(mutex_);
+    std::vector<std::size_t> positions;
+    for (std::size_t i = 0; i < open_.size(); ++i)
+        if (open_[i].opened_ns <= since_ns) positions.push_back(i);
+    return positions;
+}
+
+OpenReadouts::State OpenReadouts::state(std::size_t position) const {
+    const std::lock_guard guard(mutex_);
+    const Open& one = open_.at(position);
+    return {one.time_ns, one.opened_ns, one.there};
+}
+
+// Forget readouts, positions in rising order: their blocks were implausible.
+void OpenReadouts::drop(const std::vector<std::size_t>& positions) {
+    const std::lock_guard guard(mutex_);
+    std::int64_t n_blocks = 0;
+    for (auto position = positions.rbegin(); position != positions.rend(); ++position) {
+        const Open& one = open_.at(*position);
+        n_blocks += __builtin_popcount(one.there);
+        free_.push_back(one.readout);
+        open_.erase(open_.begin() + static_cast<std::ptrdiff_t>(*position));
+    }
+    counters_[kUsed] -= n_blocks;
+    count(Reason::kImplausible, n_blocks);
+    newest_ = open_.empty() ? last_ : open_.back().time_ns;
+}
+
+// Copy the oldest readouts and forget them; missing modules are NaN and 0.
+OpenReadouts::Taken OpenReadouts::take(std::size_t n, Readout* out) {
+    const std::lock_guard guard(mutex_);
+    n = std::min(n, open_.size());
+    Taken taken{0, 0};
+    for (std::size_t i = 0; i < n; ++i) {
+        const Open& one = open_[i];
+        std::memcpy(&out[i], one.readout, sizeof(Readout));
+        for (std::size_t module = 0; module < kModules; ++module) {
+            if (one.there & bit(module)) continue;
+            std::fill_n(out[i].data[module], kPixels, std::numeric_limits<double>::quiet_NaN());
+            std::fill_n(out[i].timestamps[module], 2, 0);
+        }
+        taken.n_blocks += static_cast<std::size_t>(__builtin_popcount(one.there));
+        taken.n_lacking += (rules_.expected & ~one.there) != 0;
+        last_ = one.time_ns;
+        free_.push_back(one.readout);
+    }
+    open_.erase(open_.begin(), open_.begin() + static_cast<std::ptrdiff_t>(n));
+    return taken;
+}
+
+std::vector<Refused> OpenReadouts::take_refused() {
+    const std::lock_guard guard(mutex_);
+    return std::exchange(refused_, {});
+}
+
+// From now on, keep a line for each block that comes, until it is taken.
+void OpenReadouts::trace() {
+    const std::lock_guard guard(mutex_);
+    is_traced_ = true;
+}
+
+std::vector<Trace> OpenReadouts::take_trace() {
+    const std::lock_guard guard(mutex_);
+    return std::exchange(trace_, {});
+}
+
+std::uint32_t OpenReadouts::take_heard() {
+    const std::lock_guard guard(mutex_);
+    return std::exchange(heard_, 0);
+}
+
+// Begin anew elsewhere; so many blocks of each reason come again and are counted then.
+void OpenReadouts::restart(std::int64_t newest_ns, const std::array<std::int64_t, kReasons>& n_again) {
+    const std::lock_guard guard(mutex_);
+    last_ = -1;
+    newest_ = newest_ns;
+    modules_.at.fill(-1);
+    heard_ = 0;
+    spacing_ = Spacing(rules_.max_jump_ns);
+    for (std::size_t i = 0; i < kReasons; ++i) {
+        count(static_cast<Reason>(i), -n_again[i]);
+        counters_[kBlocks] -= n_again[i];
+    }
+}
+
+std::size_t OpenReadouts::size() const {
+    const std::lock_guard guard(mutex_);
+    return open_.size();
+}
+
+std::uint32_t OpenReadouts::alive() const {
+    const std::lock_guard guard(mutex_);
+    return alive_;
+}
+
+ModuleStates OpenReadouts::modules() const {
+    const std::lock_guard guard(mutex_);
+    return modules_;
+}
+
+std::array<std::int64_t, OpenReadouts::kCounters> OpenReadouts::counters() const {
+    const std::lock_guard guard(mutex_);
+    return counters_;
+}
+
+}  // namespace forebay

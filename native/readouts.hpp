@@ -1,0 +1,153 @@
+// The readouts of a camera in the making: blocks find the readout that is nearest in time.
+#pragma once
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <deque>
+#include <mutex>
+#include <vector>
+
+namespace forebay {
+
+constexpr std::size_t kModules = 32;
+constexpr std::size_t kPixels = 64;
+constexpr std::size_t kBlockBytes = 144;  // `forebay.wire.target.BLOCK`
+
+// One readout, as `forebay.wire.ssreadout.READOUT` describes it.
+struct Readout {
+    std::uint64_t number, time_ns;
+    double data[kModules][kPixels];
+    std::uint64_t timestamps[kModules][2];
+    std::uint64_t arrived_ns;
+};
+static_assert(sizeof(Readout) == 16920);
+
+enum class Reason : std::uint16_t { kLate, kDuplicate, kImplausible };
+constexpr std::size_t kReasons = 3;
+
+// A block that belongs nowhere, as `forebay.assemble.suspects.REFUSED` describes it.
+struct Refused {
+    std::uint16_t module;
+    Reason reason;
+    std::uint32_t is_quiet;
+    std::int64_t arrived_ns;
+    std::uint8_t block[kBlockBytes];
+};
+static_assert(sizeof(Refused) == 160);
+
+// A block that came, as `forebay.service.block_log.LINE` describes it.
+struct Trace {
+    std::uint64_t time_ns;
+    std::int64_t arrived_ns, module;
+};
+static_assert(sizeof(Trace) == 24);
+
+// `forebay.assemble.timed.TimedRules`; `patience_steps` of the usual distance of readouts.
+struct ReadoutRules {
+    std::int64_t window_ns, buffer_ns, buffer_length, max_jump_ns, patience_steps;
+    std::uint32_t expected;  // one bit a module
+    bool is_named;           // `expected` is what the configuration says, whoever is heard
+};
+
+// How far apart the readouts follow each other: two blocks of a module are never of one readout.
+class Spacing {
+public:
+    explicit Spacing(std::int64_t longest_ns) : median_ns(longest_ns), longest_ns_(longest_ns) { newest_.fill(-1); }
+    void learn(std::size_t module, std::int64_t time_ns);
+    void settle();
+
+    std::int64_t median_ns;  // the longest while no distance was seen
+
+private:
+    static constexpr std::size_t kKept = 32;
+    std::int64_t longest_ns_;
+    std::array<std::int64_t, kModules> newest_;
+    std::array<std::int64_t, kKept> recent_{};
+    std::size_t n_ = 0;
+    bool is_settled_ = true;
+};
+
+// What every module did, for Python's account.
+struct ModuleStates {
+    std::array<std::int64_t, kModules> used, at, heard_ns;  // `at`: newest time tag; -1 before the first
+};
+
+// Used by one thread; what is asked from others is guarded.
+class OpenReadouts {
+public:
+    enum Counter { kBlocks, kUsed, kRefused, kCounters = kRefused + kReasons };
+    struct State {
+        std::int64_t time_ns, opened_ns;
+        std::uint32_t there;
+    };
+    struct Taken {
+        std::size_t n_blocks, n_lacking;
+    };
+
+    explicit OpenReadouts(const ReadoutRules& rules);
+
+    void add(std::size_t module, const std::uint8_t* blocks, std::size_t n, std::int64_t arrived_ns,
+             std::int64_t now_ns);
+    std::size_t n_done() const;
+    bool is_disturbed() const;  // blocks were refused, or too many readouts wait
+    std::vector<std::size_t> overdue(std::int64_t since_ns) const;
+    State state(std::size_t position) const;
+    void drop(const std::vector<std::size_t>& positions);
+    Taken take(std::size_t n, Readout* out);
+    std::vector<Refused> take_refused();
+    std::uint32_t take_heard();
+    void trace();
+    std::vector<Trace> take_trace();
+    void restart(std::int64_t newest_ns, const std::array<std::int64_t, kReasons>& n_again);
+    std::size_t size() const;
+    std::uint32_t alive() const;
+    ModuleStates modules() const;
+    std::array<std::int64_t, kCounters> counters() const;
+
+private:
+    struct Open {
+        std::int64_t time_ns, opened_ns;
+        Readout* readout;
+        std::uint32_t there;
+    };
+    struct Place {
+        std::size_t position;
+        std::int64_t distance;
+    };
+    enum class Verdict { kUsed, kDuplicate, kLate };
+
+    Verdict place(std::size_t module, const std::uint8_t* block, std::int64_t time_ns, std::int64_t window,
+               std::int64_t arrived_ns, std::int64_t now_ns);
+    Place nearest(std::int64_t time_ns) const;
+    Open& begin(std::int64_t time_ns, std::int64_t arrived_ns, std::int64_t now_ns);
+    void refuse(std::size_t module, const std::uint8_t* block, std::int64_t time_ns, Reason reason,
+                std::int64_t arrived_ns, bool is_quiet);
+    void count(Reason reason, std::int64_t n = 1) { counters_[kRefused + static_cast<std::size_t>(reason)] += n; }
+    bool was_seen(std::size_t module, std::int64_t time_ns) const;
+    void note(std::size_t module, std::int64_t at, std::int64_t now_ns);
+    std::size_t count_done() const;
+
+    static constexpr std::size_t kRemembered = 256;  // time tags by which a block that comes again is known
+    const ReadoutRules rules_;
+    mutable std::mutex mutex_;
+    Spacing spacing_;
+    std::vector<Open> open_;     // in the order of their time tags
+    std::deque<Readout> pool_;   // grows with what waits at most, and stays
+    std::vector<Readout*> free_;
+    std::vector<Refused> refused_;
+    std::vector<Trace> trace_;
+    bool is_traced_ = false;
+    std::array<std::int64_t, kCounters> counters_{};
+    ModuleStates modules_{};
+    std::array<std::array<std::int64_t, kRemembered>, kModules> seen_{};
+    std::array<std::size_t, kModules> n_seen_{};
+    std::int64_t newest_ = -1;  // time tag; -1 before the first
+    std::int64_t last_ = -1;    // of the newest readout taken; -1 before the first of a run
+    std::int64_t accepted_ns_;
+    std::int64_t grace_ends_ns_ = 0;  // until then a module that was there before a pause is waited for
+    std::uint32_t alive_;
+    std::uint32_t heard_ = 0;  // modules of which a block was accepted since Python looked
+};
+
+}  // namespace forebay
