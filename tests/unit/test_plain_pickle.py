@@ -40,7 +40,7 @@ class Bomb:
 @pytest.mark.parametrize(
     "other",
     [{"msg": Bomb()}, {"msg": print}, {"msg": {1, 2}}, {1: "a"}, ["a"], "a", {"msg": b"bytes"}, {"msg": 1j}],
-    ids=str,
+    ids=["object", "function", "set", "number as key", "list", "text", "bytes", "complex"],
 )
 @pytest.mark.parametrize("protocol", [2, 3, 4, 5])
 def test_nothing_else_is_taken(other, protocol, capsys):
