@@ -4,14 +4,15 @@ import numpy as np
 import pytest
 
 from forebay.cli.camera_face import ModuleRates, face_colours, face_text, save_face
-from forebay.errors import ConfigError
+from forebay.errors import ConfigError, StoreError
 from forebay.wire import camera_map, ssreadout
+from forebay.wire.camera_map import FaceLayout
 
 pytestmark = pytest.mark.unit
 
 
 def test_modules_lie_in_rows_of_4_6_6_6_6_4():
-    picture = camera_map.face(np.repeat(np.arange(32.0), 64).reshape(32, 64))
+    picture = FaceLayout().picture(np.repeat(np.arange(32.0), 64).reshape(32, 64))
     assert picture.shape == (48, 48)
     blocks = picture[::8, ::8]
     nan = np.nan
@@ -23,11 +24,41 @@ def test_modules_lie_in_rows_of_4_6_6_6_6_4():
 
 def test_pixels_are_where_the_map_says():
     data = np.tile(np.arange(64.0), (32, 1))
-    picture = camera_map.face(data)
+    picture = FaceLayout().picture(data)
     assert picture[8:10, :8].ravel().tolist() == camera_map.SSL2COLROW[:16].tolist()
+    picture = FaceLayout(by_columns=True).picture(data)
+    assert picture[8:16, :2].T.ravel().tolist() == camera_map.SSL2COLROW[:16].tolist()
     assert camera_map.mapped(data, "ssl2asic_ch")[0, 0] == 29
     with pytest.raises(ConfigError, match="ssl2colrow"):
         camera_map.mapped(data, "x")
+
+
+def test_another_order_of_modules():
+    layout = FaceLayout.parse(", ".join(map(str, reversed(range(32)))))
+    picture = layout.picture(np.repeat(np.arange(32.0), 64).reshape(32, 64))
+    assert picture[0, 8:40:8].tolist() == [31, 30, 29, 28]
+    assert picture[40, 8:40:8].tolist() == [3, 2, 1, 0]
+    assert layout.rows[0] == (31, 30, 29, 28)
+    assert FaceLayout.parse("") == FaceLayout()
+    rates = ModuleRates()
+    readouts = ssreadout.new(2)
+    readouts["time_ns"], readouts["data"] = [1, 10**9 + 1], 1.0
+    readouts["data"][:, 31] = np.nan
+    rates.add(readouts)
+    assert rates.lines(layout)[1].split() == ["0.0", "1.0", "1.0", "1.0"]
+
+
+@pytest.mark.parametrize("order", ["1 2 3", "x", " ".join(["0"] * 32), " ".join(map(str, range(1, 33)))])
+def test_an_order_that_cannot_be(order):
+    with pytest.raises(ConfigError, match="order of modules"):
+        FaceLayout.parse(order)
+
+
+def test_a_picture_that_cannot_be_written_is_named(tmp_path):
+    readout = ssreadout.new(1)[0]
+    for name in ("no/a.png", "a.xyz"):
+        with pytest.raises(StoreError, match=name):
+            save_face(readout, tmp_path / name)
 
 
 @pytest.mark.parametrize("order", [camera_map.SSL2ASIC_CH, camera_map.SSL2COLROW])

@@ -97,7 +97,7 @@ def receive(
     limit_mib: Annotated[float | None, typer.Option(help="Length of a file, MiB.")] = None,
     generation: Annotated[str, typer.Option(help="Whose messages and files: A or B.")] = "A",
     compression: Annotated[str, typer.Option(help="zlib, bzip2 or none.")] = "zlib",
-    window_ms: Annotated[float, typer.Option(min=0, help="Within which time tags may differ.")] = 10.0,
+    window_ms: Annotated[float, typer.Option(min=0, help="By how much time tags may differ.")] = 1.0,
     buffer_s: Annotated[float, typer.Option(min=0, help="Longest wait for a module.")] = 4.0,
     buffer_length: Annotated[int, typer.Option(min=1, help="Most readouts that wait.")] = 1000,
     relaxed_ip: Annotated[bool, typer.Option("--relaxed-ip", help="Modules modulo 32.")] = False,
@@ -159,30 +159,40 @@ def view(
     port: PublishedPort = 5555,
     png: Annotated[Path | None, typer.Option(help="Write one picture of the next readout and end.")] = None,
     count: Annotated[int | None, typer.Option("--count", "-n", min=1, help="End after so many.")] = None,
+    order: Annotated[
+        str, typer.Option(help="The 32 modules as they are seen, row by row; as numbered if not given.")
+    ] = "",
+    by_columns: Annotated[
+        bool, typer.Option("--by-columns", help="Pixels of a module go down its columns, not along its rows.")
+    ] = False,
 ) -> None:
     """Show the newest readout on the camera's face, live."""
     from rich.console import Console
     from rich.live import Live
 
-    from forebay.cli.camera_face import ModuleRates, face_text, save_face
+    from forebay.cli.camera_face import ModuleRates, face_text, in_words, save_face
     from forebay.service.process import stop_on_signal
     from forebay.stream.readouts import ReadoutListener
+    from forebay.wire.camera_map import FaceLayout
 
+    layout = FaceLayout.parse(order, by_columns)
     listener, rates = ReadoutListener(ip, port), ModuleRates()
     try:
         with stop_on_signal() as stop, Live(console=Console(), refresh_per_second=10) as live:
             n = 0
+            live.update(f"waiting for readouts from {listener.endpoint}")
             while not stop.is_set() and (count is None or n < count):
                 readouts = listener.read(0.1)
                 if not len(readouts):
                     continue
                 if png is not None:
-                    save_face(readouts[-1], png)
+                    save_face(readouts[-1], png, layout)
+                    live.update("\n".join([str(png), *in_words(readouts[-1])]))
                     break
                 n += len(readouts)
                 rates.add(readouts)
                 said = ", ".join(f"{name} {value}" for name, value in listener.counters.items())
-                live.update(face_text(readouts[-1], [said, *rates.lines()]))
+                live.update(face_text(readouts[-1], [said, *rates.lines(layout)], layout))
     finally:
         listener.close()
 

@@ -147,14 +147,12 @@ def _asked(addresses: Mapping[str, str], query: str | None, verbose: bool) -> li
 
 def face_of(texts: Sequence[str], numbers: bool) -> list[str]:
     """Return the lines of the camera's face with a text for each module, (module,)."""
-    from forebay.wire.camera_map import MODULES_OF_ROW
+    from forebay.wire.camera_map import MODULES_OF_ROW, FaceLayout
 
-    lines, module = [], 0
-    for n in MODULES_OF_ROW:
-        modules = range(module, module + n)
-        edge = " " * ((max(MODULES_OF_ROW) - n) // 2 * (_WIDTH + 2))
+    lines = []
+    for modules in FaceLayout().rows:
+        edge = " " * ((max(MODULES_OF_ROW) - len(modules)) // 2 * (_WIDTH + 2))
         if numbers:
             lines.append(edge + "".join(f"|{f'TM-{i:02}':^{_WIDTH}}|" for i in modules))
         lines.append(edge + "".join(f"|{texts[i][:_WIDTH]:^{_WIDTH}}|" for i in modules))
-        module += n
     return lines
