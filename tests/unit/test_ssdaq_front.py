@@ -17,6 +17,7 @@ from forebay.front.ssdaq import arguments
 from forebay.front.ssdaq.configuration import parse_config, read_config
 from forebay.front.ssdaq.readout import SSReadout, SSReadoutB, record_of
 from forebay.front.ssdaq.words import answer
+from forebay.service.readout_commands import status_lines
 
 pytestmark = pytest.mark.unit
 
@@ -133,7 +134,7 @@ def test_whatever_comes_is_answered(message):
             "start dw --no-daemon -f P -o D",
             {"what": "dw", "filename_prefix": "P", "output_folder": Path("D")},
         ),
-        ("start daq -c c.yaml", {"what": "daq", "daemon": True, "config_too": Path("c.yaml")}),
+        ("start daq -c c.yaml", {"what": "daq", "daemon": True, "config": Path("c.yaml"), "names": []}),
         ("restart daq", {"daemon": True}),
         ("stop roa", {"command": "stop", "what": "roa"}),
         ("roa-ctrl pause-pub", {"what": "pause-pub"}),
@@ -215,3 +216,70 @@ def scripts():
 def test_commands_are_installed(name):
     module, _, function = scripts()[name].partition(":")
     assert callable(getattr(import_module(module), function))
+
+
+def test_the_status_is_told_in_words():
+    nothing = {
+        "port": 2009,
+        "receiver": {"datagrams": 0},
+        "builder": {"blocks": 0},
+        "open": 0,
+        "publishing": True,
+        "withheld": 0,
+        "publishers": [],
+        "datagrams_of_module": [0] * 32,
+        "missing_modules": list(range(32)),
+        "block_log": {},
+        "failed": [],
+    }
+    assert status_lines(nothing) == [
+        "UDP port 2009",
+        "receiver: nothing yet",
+        "builder: nothing yet",
+        "open: 0 readouts wait for modules",
+        "publishing: yes; withheld 0",
+    ]
+    some = nothing | {
+        "receiver": {"datagrams": 9},
+        "open": 3,
+        "publishing": False,
+        "withheld": 5,
+        "publishers": [
+            {
+                "name": "local",
+                "endpoint": "tcp://127.0.0.1:1",
+                "mode": "local",
+                "subscribers": 2,
+                "sent": 7,
+                "offered": 8,
+                "unwatched": 1,
+                "congested": 4,
+            }
+        ],
+        "datagrams_of_module": [9] + [0] * 31,
+        "missing_modules": [1, 2],
+        "block_log": {"overflow": 6},
+        "failed": ["the disk is full"],
+    }
+    assert status_lines(some)[1:] == [
+        "receiver: datagrams 9",
+        "builder: nothing yet",
+        "open: 3 readouts wait for modules",
+        "publishing: no; withheld 5",
+        "local tcp://127.0.0.1:1 (local), 2 listen: sent 7 of 8, nobody there 1, somebody too slow 4",
+        "never came: modules 1, 2",
+        "packet_debug_stream_file: 6 blocks left out, the disk was too slow",
+        "failed: the disk is full",
+    ]
+
+
+@pytest.mark.parametrize(
+    "words", [arguments.ssdaq_arguments, arguments.writer_arguments, arguments.listener_arguments]
+)
+def test_help_says_the_defaults(words, capsys):
+    with pytest.raises(SystemExit) as end:
+        words(["-h"])
+    assert end.value.code == 0
+    said = capsys.readouterr().out
+    assert "(default: 127.0.0.101)" in said
+    assert "(default: 5555)" in said

@@ -61,6 +61,11 @@ class PidFile:
             ) from error
         return fd
 
+    def is_held(self) -> bool:
+        """Whether a process of this name runs now."""
+        pid_text, start = self._words()
+        return pid_text.isdecimal() and _started(int(pid_text)) == start != ""
+
     @staticmethod
     def sign(fd: int) -> None:
         """Write down that it is this process that holds `fd`."""

@@ -22,6 +22,7 @@ from forebay.service.readout_control import default_control, instance_name
 if TYPE_CHECKING:
     import numpy as np
 
+    from forebay.front.ssdaq.components import Part
     from forebay.front.ssdaq.configuration import Assembly, SsdaqConfig
 
 _MODULE = "forebay.service.readout_daemons"
@@ -38,8 +39,44 @@ _WORDS = {
 def control_ssdaq() -> NoReturn:
     """Run ``control-ssdaq``."""
     asked = arguments.control_arguments()
-    work = {"start": _start, "restart": _restart, "stop": _stop, "roa-ctrl": _command}[asked.command]
-    _exit("control-ssdaq", lambda: work(asked))
+    _exit("control-ssdaq", lambda: _control(asked))
+
+
+def _control(asked: Namespace) -> None:
+    from forebay.service import daq_commands
+
+    part = _part(asked)
+    match asked.command:
+        case "start" | "restart" if part is not None and getattr(asked, "list", False):
+            daq_commands.list_components(asked, part)
+        case "start" if part is not None:
+            daq_commands.start(asked, part)
+        case "restart" if part is not None:
+            daq_commands.restart(asked, part)
+        case "stop" if part is not None:
+            daq_commands.stop(asked, part)
+        case "status":
+            daq_commands.status(asked)
+        case _:
+            work = {"start": _start, "restart": _restart, "stop": _stop, "roa-ctrl": _command}
+            work[asked.command](asked)
+
+
+def _part(asked: Namespace) -> Part | None:
+    """Return which components of SSDAQ 0.9 a command is about; None if it is about a daemon of 0.7."""
+    if asked.what == "daq":
+        return "Receiver"
+    if asked.what != "dw":
+        return None
+    if asked.command == "stop":
+        from forebay.service.daq_names import running
+
+        is_ours = running("Writer", asked.instance) and not _pid_file(asked).is_held()
+        return "Writer" if asked.names or is_ours else None
+    from forebay.front.ssdaq.components import home_config, is_file_of_components
+
+    path = asked.config or home_config("writer-config")
+    return "Writer" if asked.names or (path is not None and is_file_of_components(path)) else None
 
 
 def ssdaq() -> NoReturn:
@@ -79,14 +116,8 @@ def _pid_file(asked: Namespace) -> PidFile:
 
 def _configured(asked: Namespace) -> SsdaqConfig:
     from forebay.front.ssdaq.configuration import read_config
-    from forebay.front.ssdaq.successor import read_successor
 
-    if asked.what == "daq":
-        config = read_successor(asked.config_too, asked.names)
-    elif asked.config_too is not None:  # the form of SSDAQ 0.9
-        config = read_successor(asked.config_too)
-    else:
-        config = read_config(asked.config)
+    config = read_config(asked.config)
     writer = config.SSFileWriter
     changes: dict[str, Any] = {"folder": writer.folder.absolute()}
     if getattr(asked, "filename_prefix", None):
@@ -160,20 +191,28 @@ def _command(asked: Namespace) -> None:
     if asked.what != "status" or asked.json:
         print(reply)
         return
-    status = json.loads(reply)
+    print("\n".join(status_lines(json.loads(reply))))
+
+
+def status_lines(status: dict[str, Any]) -> list[str]:
+    """Return what a person wants to know of `forebay.service.readout.ReadoutAssembler.status`."""
+    said = [f"UDP port {status['port']}"]
     for part in ("receiver", "builder"):
-        print(f"{part}: " + ", ".join(f"{name} {n}" for name, n in status[part].items() if n))
-    print(f"publishing: {'yes' if status['publishing'] else 'no'}; withheld {status['withheld']}")
-    for one in status["publishers"]:
-        print(
-            f"{one['name']} {one['endpoint']} ({one['mode']}), {one['subscribers']} listen: "
-            f"sent {one['sent']} of {one['offered']}, "
-            f"nobody there {one['unwatched']}, somebody too slow {one['congested']}"
-        )
-    if status["missing_modules"]:
-        print("never came: modules " + ", ".join(map(str, status["missing_modules"])))
-    for reason in status["failed"]:
-        print(f"failed: {reason}")
+        counted = ", ".join(f"{name} {n}" for name, n in status[part].items() if n)
+        said.append(f"{part}: {counted or 'nothing yet'}")
+    said.append(f"open: {status['open']} readouts wait for modules")
+    said.append(f"publishing: {'yes' if status['publishing'] else 'no'}; withheld {status['withheld']}")
+    said += [
+        f"{one['name']} {one['endpoint']} ({one['mode']}), {one['subscribers']} listen: "
+        f"sent {one['sent']} of {one['offered']}, "
+        f"nobody there {one['unwatched']}, somebody too slow {one['congested']}"
+        for one in status["publishers"]
+    ]
+    if any(status["datagrams_of_module"]) and status["missing_modules"]:
+        said.append("never came: modules " + ", ".join(map(str, status["missing_modules"])))
+    if overflow := status["block_log"].get("overflow"):
+        said.append(f"packet_debug_stream_file: {overflow} blocks left out, the disk was too slow")
+    return [*said, *(f"failed: {reason}" for reason in status["failed"])]
 
 
 def _run_ssdaq(asked: Namespace) -> None:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
-from forebay.errors import ForebayError, StoreError
+from forebay.errors import ForebayError
 from forebay.front.ssdaq.configuration import Daemon, SsdaqConfig, parse_config
 from forebay.front.ssdaq.publisher import configured
 from forebay.service.daemon import as_daemon, bind_to_cores
@@ -74,12 +74,13 @@ def _assemble(config: SsdaqConfig, life: Daemon, instance: str, ready: Ready) ->
         )
         ends = [f"{one.name}={one.endpoint} ({one.mode})" for one in publishers]
         say("assembling", port=assembler.port, publishers=", ".join(ends))
-        with _reporting(assembler.status), _hangup_stops():
+        with reporting(assembler.status), hangup_stops():
             assembler.run(ready)
-        _say_end(assembler.status())
+        say_end(assembler.status())
 
 
-def _say_end(status: dict[str, Any]) -> None:
+def say_end(status: dict[str, Any]) -> None:
+    """Log what an assembler did in its life."""
     builder, receiver = status["builder"], status["receiver"]
     lost = {name: builder[name] for name in ("late", "duplicate", "implausible", "evicted")}
     lost |= {name: receiver[name] for name in ("malformed", "foreign", "kernel_drop")}
@@ -93,8 +94,6 @@ def _say_end(status: dict[str, Any]) -> None:
 
 def _write(config: SsdaqConfig, ready: Ready) -> None:
     settings = config.SSFileWriter
-    if not settings.folder.is_dir():
-        raise StoreError(f"The folder {settings.folder} is not there.", "Make it, or name another (-o).")
     writer = SSFileWriter(
         settings.file_prefix,
         settings.ip,
@@ -105,7 +104,7 @@ def _write(config: SsdaqConfig, ready: Ready) -> None:
         recording=ReadoutRecording(generation=settings.generation, compression=settings.compression),
     )
     say("writing", source=f"{settings.ip}:{settings.port}", folder=settings.folder)
-    with _hangup_stops(), stop_on_signal() as stop:
+    with hangup_stops(), stop_on_signal() as stop:
         writer.start()
         ready()
         while not stop.wait(_POLL_S) and writer.is_alive():
@@ -117,7 +116,7 @@ def _write(config: SsdaqConfig, ready: Ready) -> None:
 
 
 @contextmanager
-def _hangup_stops() -> Iterator[None]:
+def hangup_stops() -> Iterator[None]:
     """Take SIGHUP for SIGTERM, as the original's writer does."""
     before = signal.signal(signal.SIGHUP, lambda _number, _frame: signal.raise_signal(signal.SIGTERM))
     try:
@@ -127,7 +126,7 @@ def _hangup_stops() -> Iterator[None]:
 
 
 @contextmanager
-def _reporting(status: Callable[[], dict[str, Any]]) -> Iterator[None]:
+def reporting(status: Callable[[], dict[str, Any]]) -> Iterator[None]:
     """Log what happened every few seconds, if anything did."""
     is_over = threading.Event()
 

@@ -83,12 +83,21 @@ def read_components(path: Path | None, part: Part) -> list[Component]:
     """
     if path is None:
         kinds = RECEIVERS if part == "Receiver" else ()
-        return parse_components(yaml.safe_dump({_default_name(kind): _default(kind) for kind in kinds}), part)
+        value = {_default_name(kind): _default(kind) for kind in kinds}
+        return parse_components(yaml.safe_dump(value, sort_keys=False), part)
+    return parse_components(_text_of(path), part, str(path))
+
+
+def is_file_of_components(path: Path) -> bool:
+    """Whether a file is a configuration of 0.9, not of 0.7; `ConfigError` if it cannot be read."""
+    return is_of_components(Document(_text_of(path), str(path)).value)
+
+
+def _text_of(path: Path) -> str:
     try:
-        text = path.read_text(encoding="utf-8")
+        return path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"Cannot read the configuration {path}: {error}.", "Name a YAML file.") from error
-    return parse_components(text, part, str(path))
 
 
 def _default_name(kind: str) -> str:
@@ -222,7 +231,7 @@ def _of_predecessor(config: SsdaqConfig, part: Part) -> list[Component]:
 
 
 def chosen(components: Sequence[Component], prefixes: Sequence[str]) -> list[Component]:
-    """Return the components whose name, or class, begins with one of the prefixes; all without any.
+    """Return the components whose name begins with one of the prefixes; all without any.
 
     Raises
     ------
@@ -232,14 +241,10 @@ def chosen(components: Sequence[Component], prefixes: Sequence[str]) -> list[Com
     if not prefixes:
         return list(components)
     for prefix in prefixes:
-        if not any(_fits(one, prefix) for one in components):
+        if not any(one.name.startswith(prefix) for one in components):
             names = ", ".join(one.name for one in components) or "none"
             raise ConfigError(f"No component begins with {prefix!r}.", f"There are: {names}.")
-    return [one for one in components if any(_fits(one, prefix) for prefix in prefixes)]
-
-
-def _fits(component: Component, prefix: str) -> bool:
-    return component.name.startswith(prefix) or component.kind.startswith(prefix)
+    return [one for one in components if one.name.startswith(tuple(prefixes))]
 
 
 def home_config(key: Literal["daq-config", "writer-config"], home: Path | None = None) -> Path | None:

@@ -1,0 +1,189 @@
+"""``control-ssdaq start|stop|restart|status`` of the components of SSDAQ 0.9: receivers and writers."""
+
+from __future__ import annotations
+
+import json
+import sys
+from argparse import Namespace
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from forebay.errors import ConfigError, ForebayError, ServiceError
+from forebay.front.ssdaq.components import Component, Part, chosen, home_config, read_components
+from forebay.service.daemon import in_foreground, start_daemon
+from forebay.service.daq_names import control_of, pid_file_of, running
+from forebay.service.readout_control import default_control
+from forebay.stream.request import ask
+
+_MODULE = "forebay.service.daq_daemons"
+_ANSWER_S = 5.0
+_STOP_S = 60.0
+_WHAT = {"Receiver": "receiver", "Writer": "writer"}
+
+
+def components_of(asked: Namespace, part: Part) -> list[Component]:
+    """Return the components that a command line asks for, as it wants them.
+
+    Raises
+    ------
+    ConfigError
+        If the configuration is wrong, or has no such component.
+    """
+    path = asked.config or home_config("daq-config" if part == "Receiver" else "writer-config")
+    found = chosen(read_components(path, part), asked.names)
+    if not found:
+        where = path or "the defaults of SSDAQ 0.9"
+        raise ConfigError(f"{where} has no {_WHAT[part]}.", "Name a configuration: -c FILE.")
+    changes: dict[str, Any] = {}
+    if getattr(asked, "filename_prefix", None):
+        changes["file_prefix"] = asked.filename_prefix
+    if getattr(asked, "output_folder", None):
+        changes["folder"] = asked.output_folder
+    if "file_prefix" in changes and len(found) > 1:
+        raise ConfigError("One prefix for the files of several writers.", "Name one writer.")
+    return [_changed(one, changes) for one in found]
+
+
+def _changed(component: Component, changes: dict[str, Any]) -> Component:
+    """Return a component with these settings, and with its paths seen from here."""
+    settings = component.settings.model_copy(update=changes)
+    absolute = {
+        name: value.absolute() for name, value in settings if isinstance(value, Path)
+    }  # a daemon lives in /
+    settings = settings.model_copy(update=absolute)
+    daemon = component.daemon.model_copy(
+        update={"stdout": component.daemon.stdout.absolute(), "stderr": component.daemon.stderr.absolute()}
+    )
+    publishers = {
+        name: one.model_copy(update={"file_name": one.file_name.absolute()})
+        if hasattr(one, "file_name")
+        else one
+        for name, one in component.publishers.items()
+    }
+    return Component(component.name, component.part, component.kind, daemon, settings, publishers)
+
+
+def start(asked: Namespace, part: Part) -> None:
+    """Start components, as daemons or one in the foreground; the others go on if one fails.
+
+    Raises
+    ------
+    ForebayError
+        If the configuration is wrong, or one cannot be started.
+    """
+    found = components_of(asked, part)
+    if asked.daemon:
+        _each(found, lambda one: _started(one, asked.instance))
+        return
+    if len(found) > 1:
+        names = ", ".join(one.name for one in found)
+        raise ConfigError(f"Several cannot run in the foreground: {names}.", "Give -d, or name one.")
+    from forebay.service.daq_daemons import run
+
+    with in_foreground(pid_file_of(part, found[0].name, asked.instance)):
+        run(found[0], asked.instance, lambda: None)
+
+
+def _started(one: Component, instance: str) -> str:
+    pid_file = pid_file_of(one.part, one.name, instance)
+    logs = one.daemon.stdout, one.daemon.stderr
+    pid = start_daemon(_MODULE, [one.part, instance], json.dumps(one.plain()), pid_file, *logs)
+    return f"{one.name} runs as process {pid}; its log is {logs[1]}"
+
+
+def stop(asked: Namespace, part: Part) -> None:
+    """Stop the components that run and whose names begin as asked for; all without a name.
+
+    Raises
+    ------
+    ServiceError
+        If none runs, or one did not end well.
+    """
+    names = running(part, asked.instance)
+    wanted = _matching(names, asked.names, part) if asked.names else names
+    if not wanted:
+        raise ServiceError(f"No {_WHAT[part]} is running.", "Start it first.")
+    _each(wanted, lambda name: _stopped(part, name, asked.instance, asked.timeout))
+
+
+def _matching(names: Sequence[str], prefixes: Sequence[str], part: Part) -> list[str]:
+    for prefix in prefixes:
+        if not any(name.startswith(prefix) for name in names):
+            there = ", ".join(names) or "none"
+            raise ServiceError(f"No {_WHAT[part]} {prefix}... is running.", f"Running: {there}.")
+    return [name for name in names if name.startswith(tuple(prefixes))]
+
+
+def _stopped(part: Part, name: str, instance: str, timeout: float) -> str:
+    if failure := pid_file_of(part, name, instance).stop(timeout):
+        raise ServiceError(f"{name} has ended, but not well: {failure}", "Its log says more.")
+    return f"{name} has ended"
+
+
+def restart(asked: Namespace, part: Part) -> None:
+    """Stop those components that run, then start all; raises as `start`."""
+    found = components_of(asked, part)  # a wrong file is found before anything is stopped
+    are_running = set(running(part, asked.instance))
+
+    def again(one: Component) -> str:
+        if one.name in are_running:
+            print(_stopped(part, one.name, asked.instance, _STOP_S))
+        else:
+            print(f"{one.name} is not running.")
+        return _started(one, asked.instance)
+
+    _each(found, again)
+
+
+def list_components(asked: Namespace, part: Part) -> None:
+    """Print name and class of every component of the configuration."""
+    for one in components_of(asked, part):
+        print(f"`{one.name}` as class: {one.kind}")
+
+
+def status(asked: Namespace) -> None:
+    """Print what each receiver that runs has received and published.
+
+    Raises
+    ------
+    ServiceError
+        If none runs, or one does not answer.
+    """
+    names = running("Receiver", asked.instance)
+    wanted = _matching(names, asked.names, "Receiver") if asked.names else names
+    if not wanted:
+        raise ServiceError("No receiver is running.", "Start it first.")
+    found = {}
+
+    def look(name: str) -> str:
+        endpoint = control_of(name, asked.instance)
+        if not Path(endpoint.removeprefix("ipc://")).exists():
+            endpoint = default_control(asked.instance)
+        found[name] = json.loads(ask(endpoint, b"status", _ANSWER_S))
+        return "" if asked.json else f"{name}: {_line(found[name])}"
+
+    _each(wanted, look)
+    if asked.json:
+        print(json.dumps(found))
+
+
+def _line(said: dict[str, Any]) -> str:
+    words = [f"{name} {n}" for name, n in said["receiver"].items() if n] or ["nothing came"]
+    words += [f"{one['endpoint']} sent {one['sent']} of {one['offered']}" for one in said["publishers"]]
+    return ", ".join([*words, *(f"failed: {reason}" for reason in said["failed"])])
+
+
+def _each(things: Iterable[Any], work: Callable[[Any], str]) -> None:
+    """Do it with each, say what came of it, and raise at the end if one failed."""
+    failures: list[ForebayError] = []
+    for thing in things:
+        try:
+            if said := work(thing):
+                print(said, flush=True)
+        except ForebayError as error:
+            failures.append(error)
+    for failure in failures[:-1]:
+        print(f"control-ssdaq: {failure}", file=sys.stderr)
+    if failures:
+        raise failures[-1]

@@ -1,0 +1,204 @@
+"""The receivers and writers of SSDAQ 0.9 as processes, in the background or not."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from typing import Any, get_args
+
+from forebay.errors import ConfigError, ForebayError, StoreError
+from forebay.front.ssdaq.component_settings import RawFile
+from forebay.front.ssdaq.components import Component, Part, parse_components
+from forebay.front.ssdaq.configuration import Publisher
+from forebay.front.ssdaq.publisher import configured
+from forebay.service.daemon import as_daemon, bind_to_cores
+from forebay.service.daq_names import control_of
+from forebay.service.log_sender import logs_sent
+from forebay.service.message_receiver import Inlet, MessageReceiver, Outlet, answer
+from forebay.service.monitored import monitored
+from forebay.service.process import log_to_stderr, say, stop_on_signal
+from forebay.service.raw_file import RawWriter
+from forebay.service.readout_control import ControlThread, default_control
+from forebay.service.readout_daemons import hangup_stops, reporting, say_end
+
+Ready = Callable[[], None]
+
+_POLL_S = 0.1
+
+
+def main() -> None:
+    """Run as ``python -m forebay.service.daq_daemons PART INSTANCE --fds=...``."""
+    part, instance, fds = sys.argv[1], sys.argv[2], sys.argv[3].removeprefix("--fds=")
+    for one in get_args(Part):
+        if one == part:
+            with as_daemon(fds) as told:
+                (component,) = parse_components(sys.stdin.read(), one, "the configuration")
+                run(component, instance, told.ready)
+
+
+def run(component: Component, instance: str, ready: Ready) -> None:
+    """Run one until SIGTERM, SIGINT or SIGHUP; `ready` is called when it works.
+
+    Raises
+    ------
+    ForebayError
+        If it cannot start, or could not do all it should.
+    """
+    life = component.daemon
+    log_to_stderr(component.name, logging.getLevelName(life.log_level))
+    if life.set_taskset:
+        bind_to_cores(life.cores)
+    with logs_sent(life.log_server, component.name):
+        try:
+            if component.part == "Writer":
+                _write(component, ready)
+            elif component.kind == "ReadoutAssembler":
+                _assemble(component, instance, ready)
+            else:
+                _receive(component, instance, ready)
+        except ForebayError as error:
+            say("failed", logging.ERROR, reason=error)
+            raise
+        say("ended")
+
+
+def _assemble(component: Component, instance: str, ready: Ready) -> None:
+    from forebay.service.readout_server import SSReadoutAssembler
+
+    life, settings = component.daemon, component.settings
+    with ExitStack() as stack:
+        publishers: list[Any] = []
+        for name, one in component.publishers.items():
+            if isinstance(one, RawFile):
+                publishers.append(RawWriter(one.file_name, name))
+            else:
+                publishers.append(configured(name, one))
+            stack.callback(publishers[-1].close)
+        assembler = SSReadoutAssembler(
+            **settings.model_dump(exclude={"name"}),
+            publishers=publishers,
+            control=life.control or default_control(instance),
+        )
+        ends = [f"{one.name}={one.endpoint} ({one.mode})" for one in publishers]
+        say("assembling", port=assembler.port, publishers=", ".join(ends))
+
+        def counts() -> tuple[int, Sequence[int]]:
+            status = assembler.status()
+            return status["receiver"]["datagrams"], status["datagrams_of_module"]
+
+        with reporting(assembler.status), hangup_stops(), monitored(settings.name, life.monitor, counts):
+            assembler.run(ready)
+        say_end(assembler.status())
+
+
+def _receive(component: Component, instance: str, ready: Ready) -> None:
+    life, settings = component.daemon, component.settings
+    with ExitStack() as stack:
+        inlet = _inlet(component)
+        stack.callback(inlet.close)
+        outlets: list[Outlet] = []
+        for name, one in component.publishers.items():
+            outlets.append(_outlet(name, one))
+            stack.callback(outlets[-1].close)
+        receiver = MessageReceiver(inlet, outlets)
+        control = life.control or control_of(component.name, instance)
+        stack.enter_context(ControlThread(receiver, control, answer))
+        stack.enter_context(monitored(settings.name, life.monitor, lambda: (receiver.n_received, ())))
+        stack.enter_context(hangup_stops())
+        stop = stack.enter_context(stop_on_signal())
+        ends = ", ".join(f"{one.name}={one.endpoint}" for one in outlets)
+        say("receiving", source=getattr(inlet, "endpoint", ""), publishers=ends)
+        ready()
+        receiver.run(stop)
+        say("received", **receiver.status()["receiver"])
+        if receiver.failed:
+            raise receiver.failed[0]
+
+
+def _inlet(component: Component) -> Inlet:
+    """Return what a receiver takes in; a process loads only what it needs."""
+    settings = component.settings
+    match component.kind:
+        case "TriggerPacketReceiver":
+            from forebay.assemble.triggers import TriggerInlet
+
+            return TriggerInlet(settings.ip, settings.port)
+        case "TimestampReceiver":
+            from forebay.stream.bunches import BunchInlet
+
+            return BunchInlet(settings.ip, settings.port)
+        case "LogReceiver":
+            from forebay.stream.logs import LogInlet
+
+            return LogInlet(settings.ip, settings.port)
+        case "MonitorReceiver":
+            from forebay.stream.monitoring import MonitorInlet
+
+            return MonitorInlet(settings.ip, settings.port or "*")
+    from forebay.service.telescope import ConstantPointing, FilePointing
+
+    if settings.source == "constant":
+        return ConstantPointing(settings.ra, settings.dec, settings.period_s)
+    if settings.file is None:
+        raise ConfigError(f"{component.name} has source: file, and no file.", "Name it: file: /path/to/it.")
+    return FilePointing(settings.file, settings.period_s)
+
+
+def _outlet(name: str, settings: Publisher | RawFile) -> Outlet:
+    from forebay.stream.message_publisher import MessagePublisher
+
+    if isinstance(settings, RawFile):
+        return RawWriter(settings.file_name, name)
+    topic = settings.topic.encode()
+    named = settings.name or name
+    return MessagePublisher(settings.ip, settings.port, settings.mode, name=named, topic=topic)
+
+
+def _write(component: Component, ready: Ready) -> None:
+    settings = component.settings
+    if not settings.folder.is_dir():
+        raise StoreError(f"The folder {settings.folder} is not there.", "Make it, or name another (-o).")
+    writer = _writer(component)
+    say("writing", source=f"{settings.ip}:{settings.port}", folder=settings.folder)
+    with hangup_stops(), stop_on_signal() as stop:
+        writer.start()
+        ready()
+        while not stop.wait(_POLL_S) and writer.is_alive():
+            pass
+        try:
+            writer.close()
+        finally:
+            say("written", files=", ".join(map(str, writer.paths)) or "none", **writer.counters)
+
+
+def _writer(component: Component) -> Any:
+    from forebay.service import sof_writer
+    from forebay.service.readout_successor import SSFileWriterB
+    from forebay.store.readout_layout import ReadoutRecording
+
+    one = component.settings
+    where = (one.file_prefix, one.ip, one.port, one.folder, one.file_enumerator, one.filesize_lim)
+    match component.kind.removeprefix("A"):
+        case "LogWriter":
+            return sof_writer.LogWriter(*where)
+        case "TriggerWriter":
+            return sof_writer.TriggerWriter(*where)
+        case "TimestampWriter":
+            return sof_writer.TimestampWriter(*where)
+    telescope = None
+    if one.telescope:
+        host, _, port = one.telescope.rpartition(":")
+        if not port.isdecimal():
+            raise ConfigError(f"telescope {one.telescope!r} is not IP:PORT.", "Write 127.0.0.101:9006.")
+        telescope = host, int(port)
+    recording = ReadoutRecording(generation=one.generation, compression=one.compression)
+    return SSFileWriterB(*where, recording=recording, telescope=telescope)
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except ForebayError:
+        raise SystemExit(1) from None
