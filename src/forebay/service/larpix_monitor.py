@@ -94,6 +94,7 @@ class Monitor(Part):
         self._web = Web(arguments.web)
         self._is_posting = bool(arguments.web)
         self._blocks = Blocks()
+        self._running: set[str] = set()
         self.each_second: list[Callable[[], None]] = []
 
     def enter(self, state: str, run: int | None) -> dict[str, Any] | None:
@@ -102,6 +103,7 @@ class Monitor(Part):
             with self.tally.lock:
                 self.tally.clear(run)
                 self._newest.clear()
+                self._running.clear()
         elif state == "RUN":
             self.tally.run = run
         return {}
@@ -118,7 +120,7 @@ class Monitor(Part):
                 break
             if isinstance(message, Info):
                 self._count(parts)
-                self._note(message.text)
+                self._note(message)
             elif isinstance(message, Data):
                 self._take_in(message, parts)
             message = source.read(0)
@@ -129,12 +131,16 @@ class Monitor(Part):
             for tell in self.each_second:
                 tell()
 
-    def _note(self, text: str) -> None:
-        self.tally.note(text)
-        if text == BEGINNING:
-            self.tally.begin()
-        elif text == ENDING:
-            self.tally.end()
+    def _note(self, info: Info) -> None:
+        self.tally.note(info.text)
+        if info.text == BEGINNING:
+            if not self._running:
+                self.tally.begin()
+            self._running.add(info.component)
+        elif info.text == ENDING:
+            self._running.discard(info.component)
+            if not self._running:
+                self.tally.end()
         if self._is_posting:
             self._web.tell("POST", "/packets", {"messages": self.shown.messages()})
 

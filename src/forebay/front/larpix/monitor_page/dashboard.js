@@ -63,11 +63,11 @@ function bars(id, values) {
 const chip = (one) => `${one.io_group}-${one.io_channel}-${one.chip_id}`;
 
 const BOARD = {
-  "words of chips": "data_words",
-  "parity errors": "parity_errors",
-  syncs: "sync_words",
-  "sync gaps": "sync_gaps",
-  "clock resets": "clock_resets",
+  words: "data_words",
+  "bad parity": "parity_errors",
+  PPS: "syncs",
+  gaps: "sync_gaps",
+  resets: "clock_resets",
   triggers: "trigger_words",
   malformed: "malformed",
 };
@@ -76,7 +76,7 @@ const FAULTS = new Set(["parity_errors", "sync_gaps", "clock_resets", "malformed
 function showBoards(boards) {
   const flags = Object.keys(Object.values(boards)[0]?.fifo || {});
   byId("boards-head").replaceChildren(
-    row(["io group", "Hz", ...Object.keys(BOARD), ...flags.map((flag) => `FIFO ${flag.replace("_", " ")}`)], "th"),
+    row(["board", "Hz", ...Object.keys(BOARD), ...flags.map((flag) => flag.replace("_", " "))], "th"),
   );
   table(
     "boards",
