@@ -135,6 +135,7 @@ def test_a_component_that_fails_ends_the_run_with_its_reason(stand):
     got = stand.confirm(BOARD, got)
     stand.confirm(STORAGE, got)
     assert stand.book.runs[0]["reason"] == "Offline storage: disk full"
+    assert "disk full" in answer(stand.ask("STOP"))["metadata"]["reason"]  # who ends it is told
 
 
 def test_what_was_sent_and_not_stored_is_said(stand):
@@ -216,8 +217,33 @@ def test_a_process_that_registers_again_takes_its_place(stand):
 
 
 def test_addresses_are_told_when_they_are_known(stand):
+    theirs = stand.register(b"m", "monitor", "CONSUMER", connections=["AGGREGATOR"], confirms=False)
+    assert (b"m", x.Registered({"AGGREGATOR": {}})) in theirs
     got = stand.register(b"a", "LArPix aggregator", "AGGREGATOR", addresses={"AGGREGATOR": "tcp://h:1"})
-    assert (STORAGE, x.Registered({"AGGREGATOR": "tcp://h:1"})) in got
+    assert (STORAGE, x.Registered({"AGGREGATOR": {"LArPix aggregator": "tcp://h:1"}})) in got
+    assert (b"m", x.Registered({"AGGREGATOR": "tcp://h:1"})) in got
+
+
+def test_several_producers_have_an_address_each(stand):
+    stand.register(b"a", "LArPix aggregator", "AGGREGATOR", connections=["BOARD"])
+    stand.register(b"t", "aggregator of theirs", "AGGREGATOR", connections=["BOARD"], confirms=False)
+    got = stand.register(b"2", "second board", "BOARD", addresses={"BOARD": "tcp://h:2"})
+    both = {"LArPix board": "tcp://127.0.0.1:50001", "second board": "tcp://h:2"}
+    assert (b"a", x.Registered({"BOARD": both})) in got
+    assert (b"t", x.Registered({"BOARD": "tcp://h:2"})) in got
+    got = stand.later(3, alive=[BOARD, STORAGE, b"a", b"t"])
+    assert (b"a", x.Registered({"BOARD": both | {"second board": ""}})) in got
+    assert (b"t", x.Registered({"BOARD": "tcp://127.0.0.1:50001"})) in got
+    got = stand.register(b"2", "second board", "BOARD", addresses={"BOARD": "tcp://h:3"})
+    assert (b"a", x.Registered({"BOARD": both | {"second board": "tcp://h:3"}})) in got
+
+
+def test_any_board_that_is_lost_ends_the_run(stand):
+    to(stand, "READY")
+    to(stand, "RUN")
+    stand.register(b"2", "second board", "BOARD")
+    got = stand.later(3)
+    assert [one.UPDATE for _, one in got if isinstance(one, x.StateUpdate)][-1:] == ["STOP"]
 
 
 def test_an_unknown_component_is_told_to_register(stand):

@@ -125,7 +125,8 @@ class Control:
             self._answer(asker, "NOT UPDATED", what)
             return
         if self._now is None and target == self.state:
-            self._answer(asker, "UPDATED")
+            ended = f"The run before ended: {self.last_end}." if target == "STOP" and self.last_end else ""
+            self._answer(asker, "UPDATED", ended)
             return
         if self._now is None and target not in NEXT[self.state]:
             allowed = " or ".join(NEXT[self.state])
@@ -249,7 +250,7 @@ class Control:
             if under_way.leave(client.identity):
                 under_way.remarks.append(self._lost(client))
             self._go_on(now)
-        elif client.name in ESSENTIAL and (self.state != "STOP" or under_way is not None):
+        elif client.is_essential and (self.state != "STOP" or under_way is not None):
             self._trouble(self._lost(client), now, client, {})
         elif under_way is not None:
             under_way.leave(client.identity)

@@ -1,0 +1,96 @@
+"""Runs of larpix-daq's components as the catalogue, the audit and a disk that is full show them."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+from tests.system.larpix_stand import DaqStand
+from tests.system.test_errors_aloud import ROOT_ONLY, small_disk
+
+from forebay.store.check import check_file
+from forebay.store.larpix_read import PacketFile
+
+pytestmark = pytest.mark.system
+
+PARTS = {"LArPix board", "LArPix aggregator", "Offline storage"}
+
+
+@pytest.fixture
+def stand(tmp_path):
+    stand = DaqStand(tmp_path)
+    yield stand
+    stand.close()
+
+
+def forebay(*words):
+    done = subprocess.run(
+        [sys.executable, "-m", "forebay", *map(str, words)], capture_output=True, text=True, timeout=60
+    )
+    return done.stdout if not done.returncode else ""
+
+
+def test_runs_are_seen_in_the_catalogue(stand):
+    config = stand.directory / "forebay.yaml"
+    state = stand.directory / "state"
+    config.write_text(json.dumps({"state_dir": str(state), "detectors": {}}))
+    where = ("--proposal", "larpix", "--config", config, "--json")
+    stand.spawn("forebay", [sys.executable, "-m", "forebay", "run", config])
+    stand.start("core", "--config", config)
+    for script in ("producer", "aggregator", "offline_storage"):
+        stand.start(script)
+    stand.until_clients(PARTS)
+    ann = stand.operator("ann")
+    asked = (
+        ann.prepare_run(30, comment="cosmics", configuration={"threshold": 40}),
+        ann.begin_run(30),
+        stand.operator("ben").end_run(30),
+    )
+    for answers in asked:
+        *_, last = answers
+        assert last["message"] == {"result": "UPDATED", "metadata": {"run": 1}}
+    stand.until(lambda: forebay("runs", *where))
+    (run,) = json.loads(forebay("runs", *where))
+    assert (run["number"], run["state"], run["comment"]) == (1, "ended", "cosmics\nended by ben")
+    assert run["started_ns"] < run["ended_ns"]
+    found = run["parameters"]
+    assert (found["who"], found["configuration"]) == ("ann", {"threshold": 40})
+    sent = found["account"]["LArPix board"]["packets_sent"]
+    assert found["account"]["Offline storage"]["packets_of"] == ({"LArPix board": sent} if sent else {})
+    (file,) = json.loads(forebay("files", *where))
+    assert file["path"] == str(stand.files()[0])
+    assert file["n_got"] == sent
+    audit = (stand.directory / "core.err").read_text()
+    for line in ("state asked for who=ann state=READY", "state asked for who=ben state=STOP"):
+        assert line in audit
+
+
+@ROOT_ONLY
+def test_a_disk_that_is_full_stops_the_run_and_its_file_is_good(stand):
+    stand.start("core")
+    with small_disk(stand.directory / "data", 24 * 2**20):
+        stand.start("producer", "--rate", "100000")
+        stand.start("aggregator")
+        stand.start("offline_storage")
+        stand.until_clients(PARTS)
+        for method in ("prepare_run", "begin_run"):
+            assert stand.ask(method)["result"] == "UPDATED"
+        stand.until(stand.ended)
+        (end,) = stand.ended()
+        assert end["reason"].startswith("Offline storage: ")
+        assert "No space left on device" in end["reason"]
+        stand.until(lambda: stand.ask("get_state")["result"] == "STOP")
+        assert "No space left on device" in stand.ask("get_state")["metadata"]["last_end"]
+        account = end["account"]
+        stored = account["Offline storage"]["packets_stored"]
+        assert account["LArPix board"]["packets_sent"] > stored > 10_000
+        stand.until(stand.files)
+        (path,) = stand.files()
+        found = check_file(path).problems  # good up to there, and it says what is missing
+        assert {one.severity for one in found} == {"loss"}
+        with PacketFile(path) as file:
+            assert int((file.rows()["packet_type"] == 0).sum()) == stored
+        path.unlink()  # there is room again, and the next run is taken
+        for method in ("prepare_run", "begin_run", "end_run"):
+            assert stand.ask(method)["result"] == "UPDATED"
+        stand.kill("offline_storage")
