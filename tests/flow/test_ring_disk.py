@@ -382,6 +382,17 @@ def test_sync_makes_everything_durable(ring: Path) -> None:
     writer.close()
 
 
+def test_sync_makes_the_names_of_new_files_durable(ring: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    synced: list[str] = []
+    monkeypatch.setattr(os, "fsync", lambda fd: synced.append(str(Path(f"/proc/self/fd/{fd}").readlink())))
+    writer = RecordWriter(ring, DiskLimits(10**6, sync_s=600.0))
+    for pulse_id in range(3):
+        writer.write(made([pulse_id]))
+        writer.sync()
+    writer.close()
+    assert synced == [str(ring)]
+
+
 def test_failed_sync_is_reported(ring: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(_: int) -> None:
         raise OSError(errno.EIO, "Input/output error")

@@ -2,6 +2,8 @@
 
 import gc
 import os
+import resource
+from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
@@ -171,6 +173,25 @@ def test_a_directory_of_everybody_is_refused(runtime):
     runtime.chmod(0o755)
     with pytest.raises(ConfigError, match="chmod 700"):
         SharedRing.create("E1", LAYOUT, RingShape(8, 1), runtime)
+
+
+def test_a_process_with_many_open_files_finds_its_rings(ring, runtime):
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard < 3000:
+        pytest.skip(f"this process may open {hard} files only")
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, 3000), hard))
+    try:
+        with ExitStack() as opened:
+            for _ in range(1100):
+                opened.callback(os.close, os.dup(0))
+            one, two = (SharedRing.attach("E1", runtime) for _ in range(2))
+            opened.callback(one.close)
+            assert one.owner_lives
+            two.close()
+            ring.close()
+            assert not one.owner_lives
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 def test_a_reader_cannot_write(ring, runtime):

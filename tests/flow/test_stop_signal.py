@@ -7,7 +7,10 @@ import pytest
 
 from forebay.config import parse
 from forebay.service.assemble import assemble
+from forebay.service.buffer import buffer
+from forebay.service.live import live
 from forebay.service.process import stop_on_signal
+from forebay.service.publish import publish
 
 pytestmark = pytest.mark.flow
 
@@ -28,3 +31,18 @@ def test_a_service_that_waits_for_another_may_be_stopped(tmp_path_factory):
     stop = threading.Event()
     stop.set()
     assemble(config, "jf", stop)  # raises where it waited to its end
+
+
+@pytest.mark.parametrize("service", [live, publish, buffer])
+def test_who_follows_a_ring_that_never_comes_may_be_stopped(tmp_path_factory, service):
+    endpoint = f"ipc://{tmp_path_factory.mktemp('s')}/s"
+    detector = {
+        "type": "jungfrau",
+        "live": {"endpoint": endpoint},
+        "streams": [{"endpoint": endpoint}],
+        "buffer": {"directory": tmp_path_factory.mktemp("b"), "max_bytes": 2**30},
+    }
+    config = parse({"detectors": {"jf": detector}, "runtime_dir": tmp_path_factory.mktemp("r")}, "test")
+    stop = threading.Event()
+    stop.set()
+    service(config, "jf", stop)

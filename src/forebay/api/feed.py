@@ -131,10 +131,11 @@ class Feed:
                         elif update is not None:
                             self._take(update)
             except ForebayError as error:
-                self._is_hearing = False
                 LOG.warning("the bus cannot be heard", extra={"fields": {"reason": error}})
                 self._say_gap()
                 self._stop.wait(1.0)
+            finally:
+                self._is_hearing = False
 
     def _take(self, update: Update) -> None:
         proposal = self._proposal_of(update)

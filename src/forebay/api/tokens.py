@@ -18,6 +18,7 @@ from typing import Literal, get_args
 import msgspec
 
 from forebay.errors import AccessError, ConfigError, TokenError
+from forebay.store.paths import sync
 
 Scope = Literal["read", "operate", "admin"]
 """What a token allows; each scope has those before it."""
@@ -214,6 +215,7 @@ class TokenFile:
             file.write(text)
             os.fsync(fd)
         temporary.replace(self.path)
+        sync(self.path.parent)  # a token that was revoked does not come back with the power
 
 
 def _digest(text: str) -> str:

@@ -68,19 +68,22 @@ class Owner:
         self._thread.start()
 
     def _serve(self) -> None:
-        users: list[socket.socket] = []
-        while True:
-            waiting = [self._stop_reader, self._listener.fileno(), *(user.fileno() for user in users)]
-            ready, _, _ = select.select(waiting, [], [])
-            if self._stop_reader in ready:
-                break
-            for user in [user for user in users if user.fileno() in ready]:
-                users.remove(user)  # it says nothing more: what is readable is its end
-                user.close()
+        users: dict[int, socket.socket] = {}
+        poll = select.poll()
+        poll.register(self._stop_reader, select.POLLIN)
+        poll.register(self._listener, select.POLLIN)
+        while self._stop_reader not in (ready := [fd for fd, _ in poll.poll()]):
+            for fd in users.keys() & set(ready):
+                poll.unregister(fd)  # it says nothing more: what is readable is its end
+                users.pop(fd).close()
             if self._listener.fileno() in ready:
                 user, _ = self._listener.accept()
-                users.append(user) if self._give(user) else user.close()
-        for user in users:
+                if self._give(user):
+                    users[user.fileno()] = user
+                    poll.register(user, select.POLLIN)
+                else:
+                    user.close()
+        for user in users.values():
             user.close()
 
     def _give(self, user: socket.socket) -> bool:
@@ -141,8 +144,9 @@ class Borrowed:
     @property
     def owner_alive(self) -> bool:
         """Whether the owner still lives."""
-        ready, _, _ = select.select([self._connection], [], [], 0)
-        return not ready
+        poll = select.poll()  # select knows no descriptors above 1023
+        poll.register(self._connection, select.POLLIN)
+        return not poll.poll(0)
 
     def close(self) -> None:
         """Give the descriptor back; may be called twice."""

@@ -68,6 +68,7 @@ class SegmentWriter:
         self._index_bytes = 0
         self._bounds = (MAX_PULSE_ID, -1, 2**63 - 1, -(2**63))
         self._is_ascending = True
+        self._unsynced_names: Path | None = directory
         self._data = _create(path(directory, number, "data"))
         try:
             header = Summary(number, epoch, -1, 0, high_pulse, 0, high_time_ns, 0)
@@ -103,6 +104,9 @@ class SegmentWriter:
         """Return when everything appended so far would survive the loss of power."""
         os.fdatasync(self._data)
         os.fdatasync(self._index)
+        if self._unsynced_names is not None:
+            _sync_names(self._unsynced_names)
+            self._unsynced_names = None
 
     def seal(self) -> None:
         """Sync, say in the header that the segment is finished and what it holds, and close the files."""
@@ -379,6 +383,14 @@ def _create(where: Path) -> int:
     file = os.open(where, os.O_CREAT | os.O_TRUNC | os.O_WRONLY | os.O_NOFOLLOW, 0o600)
     os.fchmod(file, file_mode(where.parent))
     return file
+
+
+def _sync_names(directory: Path) -> None:
+    file = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(file)
+    finally:
+        os.close(file)
 
 
 def _write_all(file: int, buffers: Sequence[Part], n_bytes: int, offset: int) -> None:

@@ -12,7 +12,7 @@ from forebay.errors import BusError, ForebayError
 from forebay.ports import Bus, Message
 from forebay.run.claims import HEARTBEAT_S, SEND_AGAIN_S, Sweep
 from forebay.run.ending import key_of, publish
-from forebay.service.process import say
+from forebay.service.process import LOG, say
 from forebay.service.task import Standing, Task
 from forebay.store.catalog import Catalog
 
@@ -91,6 +91,8 @@ class Beat:
                     self._sweep.run()
             except ForebayError as error:
                 say("cannot say how it stands", logging.WARNING, reason=error)
+            except Exception:  # noqa: BLE001 - a worker that is silent is taken for dead, and its job given to another
+                LOG.exception("cannot say how it stands, by a fault of ours")
 
     def _tell(self, task: Task, told: Standing) -> Standing:
         """Publish progress, if there is any."""

@@ -164,7 +164,6 @@ class Writer:
         self._connect = connect
         self._lock = threading.RLock()
         self._parameters: dict[str, Any] = {}
-        self._first: tuple[int | None, int | None] = (None, None)
         self._last_pulse: int | None = None
         self._window: Window | None = None
         self._file: Sink | None = None

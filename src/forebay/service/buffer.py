@@ -149,6 +149,8 @@ def buffer(config: Config, name: str, stop: threading.Event) -> None:
             f"Detector {name} has no buffer.", f"Give it one: detectors.{name}.buffer.directory."
         )
     source = follow(config, name, stop, "oldest")
+    if source is None:
+        return
     try:
         sink = ImageBuffer(asked, source.ring.image_shape, source.ring.pixel)
         try:

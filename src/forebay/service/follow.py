@@ -32,8 +32,6 @@ class RingFollower:
     ----------
     ring:
         The ring that is read now.
-    n_rings:
-        How many rings were read: 1 while the owner was not restarted.
 
     Raises
     ------
@@ -45,7 +43,6 @@ class RingFollower:
         self._name = name
         self._runtime_dir = runtime_dir
         self.ring = SharedRing.attach(name, runtime_dir)
-        self.n_rings = 1
         self._reader: RingReader = self.ring.reader(start)
         self._is_over = False
         self._n_lost_before = 0
@@ -88,7 +85,6 @@ class RingFollower:
             return
         self.ring.close()
         self.ring = ring
-        self.n_rings += 1
         self._n_lost_before += self._reader.n_lost
         self._reader = ring.reader("oldest")
         self._is_over = False
@@ -98,12 +94,20 @@ class RingFollower:
         self.ring.close()
 
 
-def follow(config: Config, name: str, stop: threading.Event, start: str = "newest") -> RingFollower:
-    """Follow a detector's ring, as soon as there is one; `RingError` if there is none within 10 s."""
+def follow(config: Config, name: str, stop: threading.Event, start: str = "newest") -> RingFollower | None:
+    """Follow a detector's ring, as soon as there is one; None if `stop` comes first.
+
+    Raises
+    ------
+    RingError
+        If there is none within 10 s.
+    """
     end = time.monotonic() + _ATTACH_TIMEOUT_S
     while True:
         try:
             return RingFollower(name, config.runtime_dir, start)
         except RingError:
-            if stop.wait(0.05) or time.monotonic() > end:
+            if stop.wait(0.05):
+                return None
+            if time.monotonic() > end:
                 raise

@@ -84,6 +84,19 @@ def interfaces() -> list[Interface]:
     return found
 
 
+def tcp_refusal(address: str, port: int) -> str:
+    """Return why nobody can listen at a TCP port of this host; empty if somebody can."""
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as sock:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as servers do
+        try:
+            sock.bind((address, port))
+            sock.listen(1)
+        except OSError as error:
+            return str(error.strerror)
+    return ""
+
+
 def clock() -> Clock:
     """Ask the kernel, as ``adjtimex`` does; chrony, ntpd and systemd-timesyncd all tell it."""
     timex = ctypes.create_string_buffer(256)
@@ -121,11 +134,14 @@ def write_rate(directory: Path, n_bytes: int) -> float:
 
 
 def abandoned_parts(directory: Path) -> Iterator[Path]:
-    """Yield the ``.part`` files below `directory` whose journal no living recorder holds."""
+    """Yield the ``.part`` files below `directory` whose journal no living recorder holds.
+
+    Left out are those that this user may not read, or that are no longer there when it is their turn.
+    """
     for journal in sorted(directory.rglob("*.part.journal")):
-        with journal.open("rb") as file:
-            try:
+        try:
+            with journal.open("rb") as file:
                 fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-            except BlockingIOError:
-                continue
+        except (BlockingIOError, FileNotFoundError, PermissionError):
+            continue
         yield journal.with_name(journal.name.removesuffix(".journal"))

@@ -34,6 +34,8 @@ def live(config: Config, name: str, stop: threading.Event) -> None:
     publisher = LivePublisher(detector.live)
     try:
         source = follow(config, name, stop)
+        if source is None:
+            return
         notify("READY=1")
         say("publishing", endpoint=detector.live.endpoint, rate_hz=detector.live.rate_hz)
         try:

@@ -92,6 +92,8 @@ def _serve(
     n_lost = 0
     try:
         source = follow(config, name, stop)
+        if source is None:
+            return
         say("sending", endpoint=sink.endpoint)
         try:
             pump(source, [_Push(sink) if isinstance(sink, Pusher) else sink], stop.is_set)

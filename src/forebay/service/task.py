@@ -79,13 +79,15 @@ class Task:
         self.directory = directory
         self.stop = threading.Event()
         self.why: Why = ""
+        self._ending = threading.Lock()
         self._standing: Callable[[], Standing] = lambda: Standing(0, job.n_asked)
 
     def end(self, why: Why) -> None:
-        """Ask the job to end; the first reason counts."""
-        if not self.stop.is_set():
-            self.why = why
-            self.stop.set()
+        """Ask the job to end; the first reason counts. Any thread may."""
+        with self._ending:
+            if not self.stop.is_set():
+                self.why = why
+                self.stop.set()
 
     def follow(self, standing: Callable[[], Standing]) -> None:
         """Say where to ask, from another thread, how far the job is."""

@@ -38,7 +38,6 @@ class EmbeddedBus:
     def __init__(self, config: Config, patience_s: float) -> None:
         self._link = Link(config.runtime_dir)
         self._patience_s = patience_s
-        self._ends: set[_End] = set()
 
     def reach(self) -> None:
         """Wait for the hub; `BusError` if it is not there."""

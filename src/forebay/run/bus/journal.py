@@ -61,6 +61,10 @@ class Journal:
         self._lock = _lock(directory)
         try:
             self._base = sqlite3.connect(self.path, isolation_level=None, check_same_thread=False)
+        except sqlite3.Error as error:
+            os.close(self._lock)
+            raise self._cannot(error) from error
+        try:
             self._base.execute("PRAGMA journal_mode = WAL")
             (version,) = self._base.execute("PRAGMA user_version").fetchone()
             if version == 0:
@@ -71,12 +75,11 @@ class Journal:
                     "Use the forebay that wrote it, or move it away: the requests in it are then lost.",
                 )
             self._patterns = self._read_patterns()
-        except sqlite3.Error as error:
-            os.close(self._lock)
+        except (sqlite3.Error, BusError) as error:
+            self.close()
+            if isinstance(error, BusError):
+                raise
             raise self._cannot(error) from error
-        except BusError:
-            os.close(self._lock)
-            raise
 
     def close(self) -> None:
         """Let go; may be called twice."""
