@@ -63,6 +63,69 @@ def test_port_in_use_is_found(tmp_path, taken_port):
     assert "ss -ulpn" in finding.mend
 
 
+@pytest.fixture
+def served_port():
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        yield server.getsockname()[1]
+
+
+def free_tcp_port():
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return server.getsockname()[1]
+
+
+def ends_of(tmp_path, sections):
+    rest = {"record": {"directory": str(tmp_path)}, "runtime_dir": str(tmp_path / "run")}
+    return by_name(parse(sections | rest, "test"))
+
+
+def test_ports_of_a_camera_are_looked_at(tmp_path, taken_port, served_port):
+    publishers = [{"address": "127.0.0.1", "port": port} for port in (free_tcp_port(), served_port)]
+    remote = {"address": "127.0.0.1", "port": served_port, "mode": "remote"}
+    found = ends_of(
+        tmp_path, {"cameras": {"chec": {"port": taken_port, "publishers": [*publishers[:1], remote]}}}
+    )
+    assert (found["chec: UDP ports"].state, found["chec: TCP ports"].state) == ("problem", "ok")
+    assert found["chec: packet size"].state == "ok"
+    found = ends_of(tmp_path, {"cameras": {"chec": {"publishers": publishers, "address": "203.0.113.1"}}})
+    assert found["chec: packet size"].state == "problem"
+    assert found["chec: TCP ports"].state == "problem"
+    assert f"127.0.0.1:{served_port}" in found["chec: TCP ports"].found
+    assert f":{served_port}'" in found["chec: TCP ports"].mend
+
+
+def test_the_buffer_of_a_camera_counts(tmp_path):
+    found = ends_of(tmp_path, {"cameras": {"chec": {"receive_buffer_bytes": 2**30}}})
+    assert "1 GiB asked for" in found["receive buffer"].found
+
+
+def test_ports_of_streams_and_boards_are_looked_at(tmp_path, served_port):
+    free = free_tcp_port()
+    streams = {
+        "good": {"source": f"tcp://127.0.0.1:{served_port}", "output_port": free},
+        "bad": {"source": f"tcp://127.0.0.1:{free}", "output_port": served_port},
+    }
+    boards = {
+        "lar": {
+            "members": [{"io_group": 1, "port": served_port}],
+            "monitor": {"port": free},
+        }
+    }
+    found = ends_of(tmp_path, {"bsread": streams, "boards": boards, "api": {"port": served_port}})
+    states = {name: one.state for name, one in found.items() if "TCP" in name or "senders" in name}
+    assert states == {
+        "good: TCP ports": "ok",
+        "good: senders": "ok",
+        "bad: TCP ports": "problem",
+        "bad: senders": "warning",
+        "lar: TCP ports": "ok",
+        "lar: senders": "warning",  # its data port, the next one, does not answer
+        "api: TCP ports": "problem",
+    }
+    assert f"127.0.0.1:{served_port + 1}" in found["lar: senders"].found
+    assert found["bad: senders"].mend == f"nc -vz 127.0.0.1 {free}"
+
+
 def test_open_runtime_directory_is_found(tmp_path):
     (tmp_path / "run").mkdir(mode=0o700)
     assert by_name(config_for(tmp_path))["runtime directory"].state == "ok"

@@ -22,6 +22,7 @@ def test_defaults():
     [
         ({"cameras": {"a": {"window_s": 0}}}, "window_s"),
         ({"cameras": {"a": {"expected": [32]}}}, "expected"),
+        ({"cameras": {"a": {"receive_buffer_bytes": 2**31}}}, "receive_buffer_bytes"),
         ({"cameras": {"a": {"modules": {"10.0.0.1": 3, "10.0.0.2": 3}}}}, "same module"),
         ({"cameras": {"a": {}, "b": {}}}, "UDP port 2009"),
         ({"cameras": {"a": {"port": 50100}}, "detectors": {"d": {"type": "jungfrau"}}}, "UDP port 50100"),

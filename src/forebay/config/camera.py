@@ -43,7 +43,9 @@ class CameraConfig(Model):
     expected: list[Module] | None = Field(
         None, min_length=1, description="Modules of a complete readout; null: those that were heard lately."
     )
-    receive_buffer_bytes: int = Field(64 * 2**20, ge=2**16, description="Socket buffer of the port.")
+    receive_buffer_bytes: int = Field(
+        64 * 2**20, ge=2**16, le=2**30, description="Socket buffer of the port."
+    )
     window_s: float = Field(
         0.001, gt=0, le=60, description="By how much the time tags of one readout may differ, in seconds."
     )

@@ -77,7 +77,9 @@ class DetectorConfig(Model):
     module_ids: list[Annotated[int, Field(ge=0, lt=2**16)]] = Field(
         default_factory=list, description="What each module's header calls itself; others are foreign."
     )
-    receive_buffer_bytes: int = Field(64 * 2**20, ge=2**16, description="Socket buffer of one port.")
+    receive_buffer_bytes: int = Field(
+        64 * 2**20, ge=2**16, le=2**30, description="Socket buffer of one port."
+    )
     ring: RingConfig = Field(RingConfig(), description="Its shared memory.")
     build: BuildConfig = Field(BuildConfig(), description="When its events are released.")
     buffer: BufferConfig | None = Field(None, description="Its past on disk, if it is to have one.")

@@ -21,6 +21,7 @@ from forebay.config import Config, DetectorConfig, RecordConfig
 from forebay.errors import ConfigError, ForebayError
 from forebay.service import findings as judge
 from forebay.service import host
+from forebay.service.doctor_ends import ends
 from forebay.service.findings import Finding
 from forebay.service.tables import packet_layout
 from forebay.wire.compress import compress, decompress
@@ -44,7 +45,8 @@ def _findings(config: Config) -> Iterator[Finding]:
     packets = {name: packet_layout(detector) for name, detector in config.detectors.items()}
     image_bytes = {name: packets[name].frame_bytes * one.n_modules for name, one in config.detectors.items()}
     yield from _software()
-    yield from _network(config.detectors, packets)
+    yield from _network(config, packets)
+    yield from ends(config)
     yield from _machine(config.detectors, image_bytes)
     yield _runtime(config.runtime_dir)
     yield from _disk(config.record, max(image_bytes.values(), default=0))
@@ -57,8 +59,11 @@ def _software() -> Iterator[Finding]:
     yield judge.coalescing(host.has_udp_gro(), platform.release())
 
 
-def _network(detectors: Detectors, packets: Mapping[str, PacketLayout]) -> Iterator[Finding]:
-    asked = max((one.receive_buffer_bytes for one in detectors.values()), default=DEFAULT_BUFFER_BYTES)
+def _network(config: Config, packets: Mapping[str, PacketLayout]) -> Iterator[Finding]:
+    detectors = config.detectors
+    wanted = [one.receive_buffer_bytes for one in detectors.values()]
+    wanted += [one.receive_buffer_bytes for one in config.cameras.values()]
+    asked = max(wanted, default=DEFAULT_BUFFER_BYTES)
     frame_bytes = max((layout.frame_bytes for layout in packets.values()), default=0)
     yield judge.receive_buffer(asked, _given(asked), frame_bytes)
     of_a_pulse = sum(packets[name].packets_per_frame * one.n_modules for name, one in detectors.items())

@@ -231,13 +231,43 @@ def ports(detector: str, n_ports: int, refused: Sequence[ForebayError]) -> Findi
     """Judge the UDP ports of one detector; `refused` has one error for each that cannot be bound."""
     name = f"{detector}: UDP ports"
     if not refused:
-        return Finding(name, "ok", f"{n_ports} are free")
+        return Finding(name, "ok", f"{n_ports} {'is' if n_ports == 1 else 'are'} free")
     return Finding(
         name,
         "problem",
         f"{len(refused)} of {n_ports} are not free. {refused[0].what}",
         "While another program has a port, perhaps forebay itself, this detector cannot be received.",
         refused[0].todo,
+    )
+
+
+def tcp_ports(name: str, found: Sequence[tuple[str, str]]) -> Finding:
+    """Judge the TCP ports at which one source serves; ADDRESS:PORT and why it cannot, or nothing."""
+    refused = [(end, why) for end, why in found if why]
+    if not refused:
+        return Finding(f"{name}: TCP ports", "ok", f"{', '.join(end for end, _ in found)} can be bound")
+    end, why = refused[0]
+    return Finding(
+        f"{name}: TCP ports",
+        "problem",
+        f"{len(refused)} of {len(found)} cannot be bound: {end}, {why}",
+        "While another program has a port, perhaps forebay itself, nobody can be served there.",
+        f"ss -tlpn 'sport = :{end.rpartition(':')[2]}'  # shows who has it; or configure another",
+    )
+
+
+def peers(name: str, found: Sequence[tuple[str, str]]) -> Finding:
+    """Judge whether those who send to one source can be reached; ADDRESS:PORT and why not, or nothing."""
+    silent = [(end, why) for end, why in found if why]
+    if not silent:
+        return Finding(f"{name}: senders", "ok", f"{len(found)} ports answer")
+    end, why = silent[0]
+    return Finding(
+        f"{name}: senders",
+        "warning",
+        f"{len(silent)} of {len(found)} ports do not answer: {end}, {why}",
+        "Nothing comes from there before it is switched on and on this network.",
+        f"nc -vz {' '.join(end.rsplit(':', 1))}",
     )
 
 
