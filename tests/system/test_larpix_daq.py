@@ -210,7 +210,7 @@ def test_a_board_on_the_network(stand):
     simulate = ["-m", "forebay", "larpix", "simulate", "-p", first + 1, "--asic", "1", "--chips", 1]
     stand.spawn("board", [sys.executable, *simulate, "--rate", 2000])
     stand.start("core")
-    stand.start("producer", "--io-config", "PACMAN_IO", f"1=127.0.0.1:{first + 1}")
+    stand.start("producer", "--io-config", "PACMAN_IO", f"1=127.0.0.1:{first + 1}/1")
     stand.start("aggregator")
     stand.start("offline_storage")
     stand.until_clients({"LArPix board", "LArPix aggregator", "Offline storage"})

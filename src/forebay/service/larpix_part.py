@@ -73,12 +73,13 @@ class Part(ABC):
         """Return the input, connected to where the core says that it is; None while that is not known."""
         if not self._connections:
             return None
-        address = self.component.addresses.get(self._connections[0])
-        if address is not None and (self.input is None or self.input.address != address):
-            if self.input is not None:
-                self.input.close()
-            self.input = DataIn(address)
-            self.say("listening", address=address)
+        addresses = self.component.addresses.get(self._connections[0], ())
+        if addresses and self.input is None:
+            self.input = DataIn(*addresses)
+            self.say("listening", addresses=", ".join(addresses))
+        elif self.input is not None and addresses != self.input.addresses:
+            self.input.listen_to(addresses)
+            self.say("listening", addresses=", ".join(addresses))
         return self.input
 
     def wait_for_input(self, take: Callable[[Message], None]) -> None:
@@ -101,7 +102,8 @@ class Part(ABC):
             if source.is_connected:
                 return
             if time.monotonic() > end:
-                raise StreamError(f"No data can come: {source.address} does not answer.", "Start it again.")
+                silent = ", ".join(source.silent)
+                raise StreamError(f"No data can come: {silent} does not answer.", "Start it again.")
 
     def run(self, stop: threading.Event) -> None:
         """Work until `stop`, or until the core says so."""

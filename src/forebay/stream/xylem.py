@@ -186,19 +186,20 @@ class DataOut:
 
 
 class DataIn:
-    """What a component listens to; connects, and again for ever.
+    """What a component listens to, at one address or several; connects, and again for ever.
 
     Attributes
     ----------
+    addresses:
+        Those to which it is connected, or would be.
     n_malformed:
         Messages that are none.
     """
 
-    def __init__(self, address: str) -> None:
-        check(address, binds=False, public=True)
-        self.address = address
+    def __init__(self, *addresses: str) -> None:
+        self.addresses: tuple[str, ...] = ()
         self.n_malformed = 0
-        self.is_connected = False
+        self._connected: set[str] = set()
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self._socket = self._context.socket(zmq.SUB)
         self._socket.set_hwm(HWM)
@@ -209,15 +210,53 @@ class DataIn:
             zmq.EVENT_HANDSHAKE_SUCCEEDED | zmq.EVENT_DISCONNECTED
         )
         try:
-            self._socket.connect(address)
-        except zmq.ZMQError as error:
+            self.listen_to(addresses)
+        except StreamError:
             self.close()
-            raise StreamError(f"{address} cannot be connected: {error}.", "Check the address.") from error
+            raise
+
+    def listen_to(self, addresses: Sequence[str]) -> None:
+        """Connect to these addresses, and to no others; what comes from those that stay is not disturbed.
+
+        Raises
+        ------
+        StreamError
+            If one is none.
+        """
+        for address in addresses:
+            check(address, binds=False, public=True)
+        for gone in set(self.addresses) - set(addresses):
+            self._socket.disconnect(gone)
+            self._connected.discard(gone)
+        for new in dict.fromkeys(addresses):
+            if new in self.addresses:
+                continue
+            try:
+                self._socket.connect(new)
+            except zmq.ZMQError as error:
+                raise StreamError(f"{new} cannot be connected: {error}.", "Check the address.") from error
+        self.addresses = tuple(dict.fromkeys(addresses))
+
+    @property
+    def silent(self) -> list[str]:
+        """Addresses where nobody answers, as far as `read` has seen."""
+        return [one for one in self.addresses if one not in self._connected]
+
+    @property
+    def is_connected(self) -> bool:
+        """Whether data can come, from everywhere."""
+        return bool(self.addresses) and not self.silent
 
     def read(self, timeout: float) -> x.Message | None:
         """Return the next message, or None if none came."""
         while self._monitor.poll(0):
-            self.is_connected = recv_monitor_message(self._monitor)["event"] == zmq.EVENT_HANDSHAKE_SUCCEEDED
+            event = recv_monitor_message(self._monitor)
+            change = (
+                self._connected.add
+                if event["event"] == zmq.EVENT_HANDSHAKE_SUCCEEDED
+                else self._connected.discard
+            )
+            change(event["endpoint"].decode())
         if not self._socket.poll(int(timeout * 1000)):
             return None
         try:

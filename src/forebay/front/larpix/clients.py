@@ -41,6 +41,11 @@ class Client:
     expiry: float = 0.0
 
     @property
+    def is_essential(self) -> bool:
+        """Whether a run cannot go on without it."""
+        return self.is_board or self.name in ESSENTIAL
+
+    @property
     def is_board(self) -> bool:
         """Whether it makes data, and thus begins last and ends first."""
         return self.group == BOARD_GROUP
@@ -52,10 +57,16 @@ class Client:
 
 @dataclass
 class Clients:
-    """Components by the identity of their connection; names are unique."""
+    """Components by the identity of their connection; names are unique.
+
+    Attributes
+    ----------
+    addresses:
+        Group -> name of a component -> where it has its data, the newest last.
+    """
 
     by_identity: dict[bytes, Client] = field(default_factory=dict)
-    addresses: dict[str, str] = field(default_factory=dict)
+    addresses: dict[str, dict[str, str]] = field(default_factory=dict)
 
     def __iter__(self) -> Iterator[Client]:
         return iter(list(self.by_identity.values()))
@@ -83,7 +94,10 @@ class Clients:
         )
         client.heard(now)
         self.by_identity[identity] = client
-        self.addresses.update(new.addresses)
+        for group, address in new.addresses.items():
+            known = self.addresses.setdefault(group, {})
+            known.pop(new.name, None)
+            known[new.name] = address
         return ""
 
     def instance(self, new: Register) -> Client | None:
@@ -96,8 +110,26 @@ class Clients:
         del self.by_identity[client.identity]
 
     def wanted(self, client: Client) -> dict[str, Any]:
-        """Return group -> address of a component's connections, `{}` for those that are not known."""
-        return {group: self.addresses.get(group, {}) for group in client.connections}
+        """Return group -> address of a component's connections, `{}` for those that are not known.
+
+        A component of the original knows one address, the newest. Ours are told name -> address of everybody
+        in the group, and no address for those that are gone.
+        """
+        told: dict[str, Any] = {}
+        for group in client.connections:
+            known = self.addresses.get(group, {})
+            newest = [address for address in known.values() if address][-1:]
+            told[group] = dict(known) if client.confirms else (newest[0] if newest else {})
+        return told
+
+    def forget_addresses(self, client: Client) -> set[str]:
+        """Forget where a component had its data, unless nobody else of its group is known; return groups."""
+        groups = set()
+        for group, known in self.addresses.items():
+            if known.get(client.name) and sum(map(bool, known.values())) > 1:
+                known[client.name] = ""
+                groups.add(group)
+        return groups
 
     def expired(self, now: float) -> list[Client]:
         """Remove those that gave no sign of life in time, and return them."""

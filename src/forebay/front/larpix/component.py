@@ -43,7 +43,7 @@ class Component:
     Attributes
     ----------
     addresses:
-        Group -> address of the wanted connections that are known.
+        Group -> addresses of the wanted connections that are known.
     """
 
     def __init__(
@@ -53,7 +53,7 @@ class Component:
         actions: Mapping[str, Callable[..., Any]] | None = None,
     ) -> None:
         self.state = "STOP"
-        self.addresses: dict[str, str] = {}
+        self._addresses: dict[str, dict[str, str]] = {}
         self._line = line
         self._enter = enter
         self._actions = {"die": _die, "print": _print, **(actions or {})}
@@ -70,7 +70,8 @@ class Component:
                 return
             match message:
                 case x.Registered(addresses):
-                    self.addresses |= {k: one for k, one in addresses.items() if isinstance(one, str) and one}
+                    for group, told in addresses.items():
+                        self._take_addresses(group, told)
                     if registration != self._registration:
                         self._registration = registration
                         self._transition = None
@@ -79,6 +80,21 @@ class Component:
                     self._update(registration, message)
                 case x.Action():
                     self._act(registration, message)
+
+    @property
+    def addresses(self) -> dict[str, tuple[str, ...]]:
+        """See the class."""
+        return {group: tuple(filter(None, known.values())) for group, known in self._addresses.items()}
+
+    def _take_addresses(self, group: str, told: Any) -> None:
+        # A core of the original tells one address, ours name -> address, and none for who is gone. Whom a
+        # core does not name it may not know yet: it may be new.
+        if isinstance(told, str) and told:
+            self._addresses[group] = {"": told}
+        elif isinstance(told, dict) and told:
+            known = self._addresses.setdefault(group, {})
+            known.pop("", None)
+            known.update({str(name): one for name, one in told.items() if isinstance(one, str)})
 
     def _update(self, registration: int, update: x.StateUpdate) -> None:
         self._transition = update.transition

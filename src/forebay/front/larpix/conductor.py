@@ -197,7 +197,13 @@ class Conductor:
             self._say("component lost", {"name": client.name, "all": self.clients.names})
             self._give_up(client, "ERROR: component died")
             self.control.lost(client, now)
+            self._tell_addresses(self.clients.forget_addresses(client))
         self.control.tick(now)
+
+    def _tell_addresses(self, groups: set[str]) -> None:
+        for client in self.clients:
+            if groups & set(client.connections):
+                self._send(client.identity, x.Registered(self.clients.wanted(client)))
 
     def _give_up(self, client: Client, result: str) -> None:
         for number in [n for n, one in self._pending.items() if one.component == client.identity]:
