@@ -12,6 +12,7 @@ import typer
 from forebay.cli import operate, tools
 from forebay.cli.bs import bs_app
 from forebay.cli.camera import camera_app
+from forebay.cli.camera_daq import triggers
 from forebay.cli.catalog import catalog_app
 from forebay.cli.config import config_app
 from forebay.cli.epics import epics_app
@@ -35,6 +36,7 @@ app.add_typer(catalog_app, name="catalog")
 app.add_typer(config_app, name="config")
 app.add_typer(tools.sim_app, name="sim")
 app.add_typer(bs_app, name="bs")
+camera_app.command("triggers")(triggers)
 app.add_typer(camera_app, name="camera")
 app.add_typer(epics_app, name="epics")
 app.add_typer(larpix_app, name="larpix")
@@ -135,9 +137,13 @@ def run(
 @app.command()
 def serve(
     role: Annotated[
-        str, typer.Argument(help="hub, receive, assemble, live, publish, epics, record, retrieve or gateway.")
+        str,
+        typer.Argument(
+            help="hub, receive, assemble, buffer, live, publish, epics, bsread, camera, boards, monitor, "
+            "record, retrieve or gateway."
+        ),
     ],
-    name: Annotated[str, typer.Argument(help="Name of the detector or buffer; of the hub, any.")],
+    name: Annotated[str, typer.Argument(help="Name of the source; of hub, workers and gateway, any.")],
     config: ConfigOption = DEFAULT_CONFIG,
     log_format: LogOption = "line",
     parent: Annotated[int | None, typer.Option(help="Process that we end with.", hidden=True)] = None,

@@ -96,9 +96,17 @@ def record(
 
 def retrieve(
     name: SourcesArgument,
-    pulses: Annotated[str, typer.Argument(metavar="A..B[/STEP]", help="Pulse ids, both ends included.")],
+    pulses: Annotated[
+        str | None, typer.Argument(metavar="A..B[/STEP]", help="Pulse ids, both ends included.")
+    ] = None,
     file: FileArgument = None,
     config: ConfigOption = DEFAULT_CONFIG,
+    pulses_option: Annotated[
+        str | None,
+        typer.Option(
+            "--pulses", metavar="A..B[/STEP]", help="The same as an option, as forebay record has it."
+        ),
+    ] = None,
     channels: ChannelsOption = None,
     idle: IdleOption = 10.0,
     proposal: ProposalOption = "default",
@@ -110,15 +118,30 @@ def retrieve(
     json: JsonOption = False,
 ) -> None:
     """Write pulses that went by, and are still remembered, to a file."""
+    asked, file = _range_and_file(pulses, file, pulses_option)
     parameters = {
         "sources": name.split(","),
         "file": file,
-        "pulses": pulses,
+        "pulses": asked,
         "idle_s": idle,
         "channels": channels or [],
     }
     about = {"proposal": proposal, "run": run, "id": id_, "deadline_s": deadline}
     raise SystemExit(ask("retrieve", parameters, about, config, dry_run=dry_run, detach=detach, json=json))
+
+
+def _range_and_file(first: str | None, second: str | None, option: str | None) -> tuple[str, str | None]:
+    """Return range and file: two words, or one word after the option; `ConfigError` for anything else."""
+    from forebay.errors import ConfigError
+
+    if option is None and first is not None:
+        return first, second
+    if option is None or second is not None:
+        found = "none" if option is None else f"{first} and --pulses {option}"
+        raise ConfigError(
+            f"Found {found} where one pulse range is needed.", "E.g. forebay retrieve jf 1000..1999 a.h5"
+        )
+    return option, first
 
 
 def ask(

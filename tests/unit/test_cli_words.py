@@ -1,0 +1,34 @@
+"""Words of the command line: what they may be is said, what cannot be meant is refused."""
+
+import pytest
+
+from forebay.cli.app import command_tree
+from forebay.cli.record import _range_and_file
+from forebay.errors import ConfigError
+from forebay.service.roles import ROLES
+
+pytestmark = pytest.mark.unit
+
+
+@pytest.mark.parametrize(
+    ("words", "meant"),
+    [
+        (("1..2", None, None), ("1..2", None)),
+        (("1..2", "a.h5", None), ("1..2", "a.h5")),
+        ((None, None, "1..2"), ("1..2", None)),
+        (("a.h5", None, "1..2"), ("1..2", "a.h5")),
+    ],
+)
+def test_range_and_file(words, meant):
+    assert _range_and_file(*words) == meant
+
+
+@pytest.mark.parametrize("words", [(None, None, None), ("1..2", "a.h5", "1..2")])
+def test_no_range_or_two(words):
+    with pytest.raises(ConfigError, match="one pulse range is needed"):
+        _range_and_file(*words)
+
+
+def test_every_service_is_named_where_it_can_be_started():
+    role = next(one for one in command_tree().commands["serve"].params if one.name == "role")
+    assert [name for name in ROLES if name not in role.help] == []
