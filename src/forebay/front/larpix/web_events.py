@@ -61,7 +61,11 @@ class Events:
         self._names: dict[str, tuple[str, bool]] = {}
         # Polling passes the guard with every request. Origins are its task, too.
         self._io = socketio.AsyncServer(
-            async_mode="asgi", transports=["polling"], cors_allowed_origins=[], max_http_buffer_size=2**18
+            async_mode="asgi",
+            transports=["polling"],
+            allow_upgrades=False,
+            cors_allowed_origins=[],
+            max_http_buffer_size=2**18,
         )
         self._io.on("connect", self._connected)
         self._io.on("disconnect", self._disconnected)
