@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import sys
 from argparse import Namespace
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -127,11 +128,10 @@ def restart(asked: Namespace, part: Part) -> None:
     are_running = set(running(part, asked.instance))
 
     def again(one: Component) -> str:
+        was = f"{one.name} is not running."
         if one.name in are_running:
-            print(_stopped(part, one.name, asked.instance, _STOP_S))
-        else:
-            print(f"{one.name} is not running.")
-        return _started(one, asked.instance)
+            was = _stopped(part, one.name, asked.instance, _STOP_S)
+        return f"{was}\n{_started(one, asked.instance)}"
 
     _each(found, again)
 
@@ -174,15 +174,16 @@ def _line(said: dict[str, Any]) -> str:
     return ", ".join([*words, *(f"failed: {reason}" for reason in said["failed"])])
 
 
-def _each(things: Iterable[Any], work: Callable[[Any], str]) -> None:
-    """Do it with each, say what came of it, and raise at the end if one failed."""
+def _each(things: Sequence[Any], work: Callable[[Any], str]) -> None:
+    """Do it with all at once, say what came of each, and raise at the end if one failed."""
     failures: list[ForebayError] = []
-    for thing in things:
-        try:
-            if said := work(thing):
-                print(said, flush=True)
-        except ForebayError as error:
-            failures.append(error)
+    with ThreadPoolExecutor(max(len(things), 1)) as pool:
+        for one in [pool.submit(work, thing) for thing in things]:
+            try:
+                if said := one.result():
+                    print(said, flush=True)
+            except ForebayError as error:
+                failures.append(error)
     for failure in failures[:-1]:
         print(f"control-ssdaq: {failure}", file=sys.stderr)
     if failures:
