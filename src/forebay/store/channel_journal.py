@@ -1,16 +1,13 @@
 """The journal beside a file of channels in the making: the frames of every message as they came.
 
-The file is a head as in `forebay.store.journal` and records, each led by u32 CRC-32 of its rest, u64
-length of its body and u8 kind; all little endian. Kind 0 is a data header, MessagePack of its number,
-compression and frame; kind 1 a message: u64 pulse id, i64 ns since 1970, u32 number of its header, u32
-number of frames, then for each frame an i64 length, then the frames. Length -1 is an image that lies in
-the part: u64 offset, u64 size and u64 xxh3_64 of its chunk.
+The file is as `forebay.store.record_journal` says, with `LONG` records. Kind 0 is a data header, MessagePack
+of its number, compression and frame; kind 1 a message: u64 pulse id, i64 ns since 1970, u32 number of its
+header, u32 number of frames, then for each frame an i64 length, then the frames. Length -1 is an image that
+lies in the part: u64 offset, u64 size and u64 xxh3_64 of its chunk.
 """
 
 from __future__ import annotations
 
-import mmap
-import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,16 +19,15 @@ import numpy as np
 
 from forebay.errors import WireError
 from forebay.store.channel_manifest import ChannelRecording
-from forebay.store.journal import AppendOnly, head_of, read_head
+from forebay.store.journal import read_head
+from forebay.store.record_journal import LONG, RecordJournal, is_journal, read_records
 from forebay.wire.bsread import Frame, Header
 from forebay.wire.bsread.header import decode_header
 
 _MAGIC = b"forebay channels 1\n"
-_RECORD = Struct("<IQB")
 _MESSAGE = Struct("<QqII")
 _STORED = Struct("<QQQ")
 _HEADER_KIND, _MESSAGE_KIND = 0, 1
-_CRC_BYTES = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,11 +59,11 @@ class Message:
     n_bytes: int = 0
 
 
-class ChannelJournal(AppendOnly):
-    """Appends headers and messages; raises as `AppendOnly`."""
+class ChannelJournal(RecordJournal):
+    """Appends headers and messages; raises as `RecordJournal`."""
 
     def __init__(self, path: Path, recording: ChannelRecording) -> None:
-        super().__init__(path, head_of(_MAGIC, recording))
+        super().__init__(path, _MAGIC, recording, LONG)
         self._n_headers = 0
 
     def announce(self, header: Header) -> int:
@@ -88,11 +84,6 @@ class ChannelJournal(AppendOnly):
             lengths = list(map(len, frames))
         self._record(_MESSAGE_KIND, b"".join((head, np.array(lengths, "<i8").tobytes(), *frames)))
 
-    def _record(self, kind: int, body: bytes) -> None:
-        rest = _RECORD.pack(0, len(body), kind)[_CRC_BYTES:]
-        crc = zlib.crc32(body, zlib.crc32(rest))
-        self._append(b"".join((crc.to_bytes(_CRC_BYTES, "little"), rest, body)))
-
 
 def _bytes_of(stored: Stored) -> bytes:
     return _STORED.pack(stored.offset, stored.size, stored.checksum)
@@ -100,9 +91,7 @@ def _bytes_of(stored: Stored) -> bytes:
 
 def is_channel_journal(path: Path) -> bool:
     """Whether a file is a journal of channels, though it may be cut short inside its head."""
-    with path.open("rb") as file:
-        head = file.read(len(_MAGIC))
-    return len(head) > len(b"forebay ") and _MAGIC.startswith(head)
+    return is_journal(path, _MAGIC)
 
 
 class JournalReader:
@@ -128,7 +117,11 @@ class JournalReader:
         """Yield every message that is whole, in the order of writing."""
         self.n_torn = 0
         headers: dict[int, Header] = {}
-        for kind, body in self._records():
+        for record in read_records(self._path, LONG, self._head_bytes):
+            if record is None:
+                self.n_torn += 1
+                continue
+            kind, body = record
             if kind == _HEADER_KIND:
                 number, compression, frame = msgspec.msgpack.decode(body, type=tuple[int, str | None, bytes])
                 try:
@@ -139,26 +132,6 @@ class JournalReader:
                 yield message
             else:
                 self.n_torn += 1
-
-    def _records(self) -> Iterator[tuple[int, bytes]]:
-        with self._path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-            position = self._head_bytes
-            while position < len(data):
-                start = position + _RECORD.size
-                if start > len(data):
-                    self.n_torn += 1
-                    return
-                crc, n, kind = _RECORD.unpack_from(data, position)
-                if start + n > len(data):
-                    self.n_torn += 1
-                    return
-                rest = data[position + _CRC_BYTES : start]
-                body = data[start : start + n]
-                position = start + n
-                if zlib.crc32(body, zlib.crc32(rest)) == crc:
-                    yield kind, body
-                else:
-                    self.n_torn += 1
 
 
 def _message(body: bytes, headers: dict[int, Header]) -> Message | None:
