@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from forebay.config import ApiConfig
 from forebay.errors import ConfigError
@@ -14,23 +15,19 @@ from forebay.service.larpix_tally import Tally
 from forebay.service.process import say
 
 
-@contextmanager
-def served(
+def interface(
     shown: Shown, tally: Tally, api: ApiConfig, state_dir: Path, desk: Desk | None = None
-) -> Iterator[Callable[[], None]]:
-    """Serve while the body runs; yields what is to be called each second, for browsers that listen.
+) -> tuple[Any, Callable[[], None]]:
+    """Return the application behind its guard, and what is to be called each second for its browsers.
 
     Raises
     ------
     ConfigError
         If the libraries are not installed, or the address is open to others and there is no token.
-    ServiceError
-        If the port cannot be had.
     """
     try:
         from forebay.api.answers import catch_errors
         from forebay.api.guard import Guard, check_bind
-        from forebay.api.server import Server, open_port
         from forebay.api.tokens import TokenFile
         from forebay.front.larpix.monitor_rest import monitor_app
         from forebay.service.larpix_metrics import metrics_text
@@ -43,13 +40,32 @@ def served(
     check_bind(api, tokens)
     app = monitor_app(shown, lambda: metrics_text(shown, tally), lambda: tally.clear(tally.run), desk)
     catch_errors(app.rest)
-    server = Server(Guard(app.asgi, api, tokens), open_port(api.address, api.port), api)
+    return Guard(app.asgi, api, tokens), app.tell
+
+
+@contextmanager
+def served(
+    shown: Shown, tally: Tally, api: ApiConfig, state_dir: Path, desk: Desk | None = None
+) -> Iterator[Callable[[], None]]:
+    """Serve while the body runs; yields what is to be called each second, for browsers that listen.
+
+    Raises
+    ------
+    ConfigError
+        See `interface`.
+    ServiceError
+        If the port cannot be had.
+    """
+    asgi, tell = interface(shown, tally, api, state_dir, desk)
+    from forebay.api.server import Server, open_port
+
+    server = Server(asgi, open_port(api.address, api.port), api)
     server.start()
     if desk is not None:
         desk.start()
     say("serving", url=f"{'http' if api.certificate is None else 'https'}://{api.address}:{api.port}")
     try:
-        yield app.tell
+        yield tell
     finally:
         if desk is not None:
             desk.close()
