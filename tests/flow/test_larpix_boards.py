@@ -102,6 +102,7 @@ def test_words_sent_are_words_stored(tmp_path, form):
         # A board counts on after the stop; what it sent then is behind the run.
         assert board.data_words_made == manifest.boards[name].counters["data_words"]
         assert counters[name]["connections"] == 1
+        assert counters[name]["full_queues"] == 0
     assert series.counters["words_written"] == sum(written.values())
     assert series.counters["words_not_written"] == 0
     assert not drained.late
@@ -147,6 +148,7 @@ def test_a_slow_listener_loses_what_the_board_says_it_sent():
             received += sum(len(event.arrays.batch.words) for event in events)
         assert 0 < received < boards.words_sent["board1"]
         assert inlet.counters["board1"]["words"] == received
+        assert inlet.counters["board1"]["full_queues"] >= 1  # said, since nobody can count what was dropped
 
 
 def test_commands(tmp_path):

@@ -154,6 +154,11 @@ def _check_counters(content: LarpixContent) -> Found:
     manifest = content.manifest
     if manifest is None or manifest.closed_by != "recorder":
         return
+    for name, own in manifest.counters.difference.receiver.items():
+        if n := own.get("full_queues"):
+            yield "note", None, f"{name}: its queue was full, perhaps, {n} times; it may have dropped messages."
+        if n := own.get("disconnections"):
+            yield "note", None, f"{name} was lost {n} times; what it sent before it was back is missing."
     counts = manifest.counters.end.recorder
     for prefix in ("", "words_"):
         received = counts.get(f"{prefix}received", 0)

@@ -42,8 +42,9 @@ _MOST = 50_000  # messages of one board in one block
 _DONTWAIT = int(zmq.DONTWAIT)
 _NO_MODULES = np.zeros(0, np.uint32)
 
-LINK_COUNTERS: Final = ("connections", "disconnections")
-"""How often a board was reached and was lost; what it sent in between is lost."""
+LINK_COUNTERS: Final = ("connections", "disconnections", "full_queues")
+"""How often a board was reached and was lost: what it sent in between is lost. And how often as many messages
+came one behind the other as may wait: the queue was full, perhaps, and the board then drops without a word."""
 
 
 @dataclass(frozen=True)
@@ -92,6 +93,7 @@ class _Link:
         self.links = dict.fromkeys(LINK_COUNTERS, 0)
         self.n_blocks = 0
         self.last_second = 0
+        self._hwm, self._n_waited = hwm, 0
         self.socket = context.socket(zmq.SUB)
         self.socket.set_hwm(hwm)
         self.socket.setsockopt(zmq.LINGER, 0)
@@ -121,9 +123,17 @@ class _Link:
         try:
             for _ in range(_MOST):
                 append(receive(_DONTWAIT))
+            is_empty = False
         except zmq.Again:
-            if not messages:
-                return None
+            is_empty = True
+        self._n_waited += len(messages)
+        if self._n_waited >= self._hwm > 0:
+            self.links["full_queues"] += 1
+            is_empty = True
+        if is_empty:
+            self._n_waited = 0
+        if not messages:
+            return None
         if self.translator is not None:
             messages = self.translator.translate(messages, time.time())
             if not messages:
