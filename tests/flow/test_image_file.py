@@ -305,6 +305,16 @@ def test_an_event_of_another_kind_ends_the_recording(tmp_path, wrong):
     assert {p.check for p in report.problems} == {"missing-pulses", "not-written"}
 
 
+def test_a_layout_that_cannot_be_made_leaves_nothing(tmp_path, monkeypatch):
+    def fails(*_):
+        raise TypeError("no such thing")
+
+    monkeypatch.setattr("forebay.store.part.ImageLayout", fails)
+    with pytest.raises(TypeError, match="no such thing"):
+        ImageFile(tmp_path / "a.h5", recording())
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_nothing_is_taken_after_close(tmp_path):
     file = record(tmp_path / "a.h5", [event(1)])
     file.close()

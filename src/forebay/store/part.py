@@ -39,11 +39,13 @@ def create(final: Path, journal: Callable[[Path], _J], layout: Callable[[Path], 
     try:
         filled = layout(part)
         sync(final.parent)
-    except (OSError, RuntimeError) as error:
+    except BaseException as error:
         made.close()
         part.unlink(missing_ok=True)
         made.path.unlink()
-        raise explain(error, doing) from error
+        if isinstance(error, OSError | RuntimeError):
+            raise explain(error, doing) from error
+        raise
     return made, filled
 
 
