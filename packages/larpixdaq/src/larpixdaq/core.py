@@ -1,0 +1,12 @@
+"""The core: run control, actions, the book of runs."""
+
+import sys
+
+CORE_PORT = 50000
+
+if __name__ == "__main__":
+    if not __package__:
+        del sys.path[0]  # this folder, whose operator.py is not Python's
+    from forebay.cli.larpix_daq import run_script
+
+    run_script("core")

@@ -1,0 +1,10 @@
+"""The online data monitor, under the name that the README gives it."""
+
+import sys
+
+if __name__ == "__main__":
+    if not __package__:
+        del sys.path[0]  # this folder, whose operator.py is not Python's
+    from forebay.cli.larpix_daq import run_script
+
+    run_script("run_data")

@@ -1,0 +1,91 @@
+"""What the README of larpix-daq prints, typed as printed, with the package forebay-larpixdaq."""
+
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from tests.system.larpix_stand import DaqStand
+
+from forebay.front.larpix.arguments import PORTS, SCRIPTS
+
+pytestmark = pytest.mark.system
+
+SOURCE = Path(__file__).parents[2] / "packages" / "larpixdaq" / "src"
+FOLDER = SOURCE / "larpixdaq"
+MODULES = [*(f"larpixdaq.{script}" for script in SCRIPTS if script != "log"), "xylem.Log"]
+EXAMPLE = """
+from larpixdaq.operator import Operator
+
+o = Operator()
+final_responses = []
+for response in o.run_routine('calibrate'):
+    print(response)
+    # interact with response object within loop
+# When the loop ends, the last response received is still saved in
+# the response object
+final_responses.append(response)
+for method in (o.prepare_run, o.begin_run, o.end_run):
+    for response in method():
+        print(response["message"]["result"])
+"""
+
+
+class Printed(DaqStand):
+    """Commands as the README has them: no option says which ports, so these must be free."""
+
+    def __init__(self, directory):
+        super().__init__(directory, core=PORTS[0])
+        (directory / "routines.json").write_text(
+            '{"calibrate": {"function": "tests.system.larpix_stand:calibrate"}}'
+        )
+        self.environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(SOURCE), str(Path.cwd())])}
+
+    def type(self, name, *words):
+        self.spawn(name, [sys.executable, *words], cwd=self.directory, env=self.environment)
+
+
+@pytest.fixture
+def stand(tmp_path):
+    for port in (*PORTS, 50001, 50002, 56789):
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if probe.connect_ex(("127.0.0.1", port)) == 0:
+                pytest.skip(f"port {port} of larpix-daq is in use here")
+    stand = Printed(tmp_path)
+    yield stand
+    stand.close()
+
+
+def test_the_readme_as_printed(stand):
+    stand.type("log", "-m", "xylem.Log", "-p", "tcp://127.0.0.1:56789", "-o", "log.txt")
+    stand.type("core", FOLDER / "core.py", "--address", "tcp://127.0.0.1")
+    producer = ("larpixdaq.producer", "tcp://127.0.0.1:50001", "--io-config", "FakeIO")
+    stand.type("producer", "-m", *producer, "--routines", "routines.json")
+    stand.type("aggregator", "-m", "larpixdaq.aggregator", "tcp://127.0.0.1:50002")
+    stand.type("storage", FOLDER / "offline_storage.py")
+    stand.type("run data", FOLDER / "run_data.py")
+    stand.until_clients({"LArPix board", "LArPix aggregator", "Offline storage", "Run data"})
+    words = [sys.executable, "-c", EXAMPLE]
+    done = subprocess.run(words, env=stand.environment, capture_output=True, text=True, timeout=60)
+    assert not done.returncode, done.stderr
+    *responses, ready, run, stop = done.stdout.splitlines()
+    assert [ready, run, stop] == ["UPDATED"] * 3
+    assert "'result': 'pending'" in responses[0]
+    assert "'result': [63, 63, 63, 63]" in responses[1]
+    assert list(stand.directory.glob("datalog_*.h5"))
+    stand.until(lambda: "stored" in (stand.directory / "log.txt").read_text())
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_every_module_starts_by_its_name(module):
+    environment = os.environ | {"PYTHONPATH": str(SOURCE)}
+    file = SOURCE / (module.replace(".", "/") + ".py")
+    for words in (["-m", module], [str(file)]):
+        done = subprocess.run(
+            [sys.executable, *words, "--help"], env=environment, capture_output=True, text=True, timeout=60
+        )
+        assert not done.returncode, done.stderr
+        assert done.stdout.startswith("usage: ")
