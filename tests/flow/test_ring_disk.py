@@ -28,7 +28,8 @@ from forebay.ring.disk_reader import RecordReader
 from forebay.ring.disk_writer import RecordWriter
 from forebay.ring.epoch import EpochCounter
 from forebay.ring.segment import ENTRY, HEADER_BYTES, Block, Record
-from forebay.ring.segment_files import Segment, SegmentWriter, recover
+from forebay.ring.segment_files import Segment, SegmentWriter
+from forebay.ring.segment_recover import recover
 
 pytestmark = pytest.mark.flow
 

@@ -20,6 +20,7 @@ from forebay.ring.disk_limits import DiskCounters, DiskLimits
 from forebay.ring.epoch import EpochCounter
 from forebay.ring.segment import ENTRY, HEADER_BYTES, MAX_PART_BYTES, MAX_PARTS, Block, Part
 from forebay.ring.segment_files import SegmentWriter
+from forebay.ring.segment_recover import recover
 from forebay.ring.sharing import share
 
 BLOCK_BYTES: Final = 8 * 2**20
@@ -45,7 +46,7 @@ class RecordWriter:
     What `write` has returned from survives the death of this process. What `counters.synced` counts
     survives the loss of power as well; `sync` waits until that is everything. A thread of its own
     syncs, seals and drops by age. A ring that was written before is continued in a new segment, after
-    its last segment was finished (see `forebay.ring.segment_files.recover`).
+    its last segment was finished (see `forebay.ring.segment_recover.recover`).
 
     Parameters
     ----------
@@ -337,7 +338,7 @@ def _recover(directory: Path) -> tuple[deque[_Kept], int, EpochCounter]:
     following, epochs = 0, EpochCounter()
     last = max(segment_files.numbers(directory, "data"), default=0)
     for number in segment_files.numbers(directory, "data"):
-        summary = segment_files.recover(directory, number)
+        summary = recover(directory, number)
         if summary is None:
             following = number
             begun = segment_files.begun(directory, number)
