@@ -120,3 +120,12 @@ def test_other_hosts_only_when_asked_for():
     for make in (lambda one: RouterSocket([one]), DataOut, LogIn):
         with pytest.raises(StreamError, match="open to other hosts"):
             make("tcp://0.0.0.0:5999")
+
+
+def test_what_a_core_would_not_take_is_not_sent(ports):
+    link = ComponentLink(ports[0], x.Register("name", "GROUP"))
+    with pytest.raises(StreamError, match="bytes, and it takes"):
+        link.send(x.ActionResult(1, "a", [], "x" * 2**20), 1)
+    with pytest.raises(StreamError, match="bytes, and it takes"):
+        OneAnswer(ports[0], x.Control("ACTION", "x" * 2**20))
+    link.close()

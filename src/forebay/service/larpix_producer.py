@@ -48,6 +48,7 @@ _ACTIONS = (
     "list_routines",
     "load_routines",
     "run_routine",
+    "routine_progress",
     "abort_routine",
     "sleep",
 )
@@ -286,7 +287,11 @@ class Producer(Part):
     def list_routines(self) -> list[dict[str, Any]]:
         """list_routines(): list the routines with their parameters."""
         return [
-            {"name": name, "params": [{"name": one, "type": "input"} for one in routine.params]}
+            {
+                "name": name,
+                "params": [{"name": one, "type": "input"} for one in routine.params],
+                "description": routine.description,
+            }
             for name, routine in self._routines.items()
         ]
 
@@ -316,6 +321,11 @@ class Producer(Part):
             return getattr(self, action)(*params)
         except (ForebayError, TypeError, ValueError) as error:
             return f"ERROR: {error}"
+
+    def routine_progress(self) -> dict[str, Any]:
+        """routine_progress(): the routine that runs, null if none, and which part of it is done, 0 to 1."""
+        running = self._running
+        return {"name": running and running.name, "progress": running.progress if running else 0.0}
 
     def abort_routine(self) -> str:
         """abort_routine(): end the routine that runs."""

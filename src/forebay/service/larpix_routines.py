@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import traceback
@@ -89,7 +90,7 @@ def load(path: Path | None) -> dict[str, Routine]:
 
 
 class RunningRoutine:
-    """One routine at work; `poll` until it has ended.
+    """One routine at work; `poll` until it has ended. Whatever it started ends with it.
 
     Parameters
     ----------
@@ -114,6 +115,8 @@ class RunningRoutine:
             [sys.executable, "-m", "forebay.service.larpix_routines", routine.function, str(os.getpid())],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
+            bufsize=0,
+            start_new_session=True,
         )
         self._buffer = b""
         if self._process.stdout is not None:
@@ -121,27 +124,39 @@ class RunningRoutine:
         self._tell({"params": params})
 
     def _tell(self, line: Mapping[str, Any]) -> None:
-        if self._process.stdin is not None:
-            try:
-                self._process.stdin.write(json.dumps(line).encode() + b"\n")
-                self._process.stdin.flush()
-            except BrokenPipeError:
-                return  # it has ended; `poll` says so
+        rest = memoryview(json.dumps(line).encode() + b"\n")
+        try:
+            while rest and self._process.stdin is not None:
+                rest = rest[self._process.stdin.write(rest) or 0 :]
+        except BrokenPipeError:
+            return  # it has ended, or does not listen; `poll` says what becomes of it
 
     def poll(self) -> tuple[Any] | None:
         """Return the result when there is one (an ``ERROR: ...`` too), else None."""
+        code = self._code()
         out = self._process.stdout
-        code = self._process.poll()
         self._buffer += (out.read() if out is not None else b"") or b""
         *lines, self._buffer = self._buffer.split(b"\n")
+        result = None
         for line in lines:
-            if (result := self._take(json.loads(line))) is not None:
-                self._let_go()
-                return result
-        if code is not None:
-            self._let_go()
-            return (f"ERROR: routine {self.name} ended with code {code} and no result",)
-        return None
+            try:
+                result = self._take(json.loads(line))
+            except (ValueError, TypeError, KeyError) as error:
+                result = (f"ERROR: routine {self.name} said what it cannot say: {error!r}",)
+            if result is not None:
+                break
+        if result is None and code is not None:
+            result = (f"ERROR: routine {self.name} ended with code {code} and no result",)
+        if result is not None:
+            self.abort()
+        return result
+
+    def _code(self) -> int | None:
+        """Return the exit code; the process stays, so that its group is not another's."""
+        ended = os.waitid(os.P_PID, self._process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+        if ended is None:
+            return None
+        return ended.si_status if ended.si_code == os.CLD_EXITED else -ended.si_status
 
     def _take(self, said: dict[str, Any]) -> tuple[Any] | None:
         if "info" in said:
@@ -159,10 +174,7 @@ class RunningRoutine:
 
     def abort(self) -> None:
         """End it; `poll` is not to be called any more."""
-        self._process.kill()
-        self._let_go()
-
-    def _let_go(self) -> None:
+        os.killpg(self._process.pid, signal.SIGKILL)
         for pipe in (self._process.stdin, self._process.stdout):
             if pipe is not None:
                 pipe.close()
@@ -187,10 +199,10 @@ class _Board:
         return answer
 
     def send_info(self, text: str) -> None:
-        self.say(info=text)
+        self.say(info=str(text))
 
     def progress(self, done: float) -> None:
-        self.say(progress=done)
+        self.say(progress=float(done))
 
 
 def main() -> None:

@@ -19,6 +19,9 @@ from forebay.wire import xylem as x
 HWM: Final = 1000
 """Messages that wait on either side, as in the original; a sender then waits instead of dropping."""
 
+MAX_BYTES: Final = 2**20
+"""Of a message to a core, which disconnects who sends a longer one."""
+
 _BEATS = 5
 _TURN_S = 0.02
 _RETRY_S = 0.2
@@ -43,7 +46,7 @@ class RouterSocket:
         self._socket = self._context.socket(zmq.ROUTER)
         self._socket.set_hwm(0)
         self._socket.setsockopt(zmq.LINGER, 0)
-        self._socket.setsockopt(zmq.MAXMSGSIZE, 2**20)
+        self._socket.setsockopt(zmq.MAXMSGSIZE, MAX_BYTES)
         for address in addresses:
             try:
                 self._socket.bind(address)
@@ -66,6 +69,17 @@ class RouterSocket:
         """Let go of the port; may be called twice."""
         if not self._context.closed:
             self._context.destroy(linger=200)
+
+
+def _for_core(message: x.Message) -> list[bytes]:
+    frames = x.encode(message)
+    longest = max(map(len, frames))
+    if longest > MAX_BYTES:
+        raise StreamError(
+            f"What is to be sent to the core has {longest} bytes, and it takes {MAX_BYTES}.",
+            "Send less, or write it to a file.",
+        )
+    return frames
 
 
 class ComponentLink:
@@ -96,8 +110,8 @@ class ComponentLink:
         self._thread.start()
 
     def send(self, message: x.Message, registration: int) -> None:
-        """Send a message to the core of this registration."""
-        self._outbox.put((registration, x.encode(message)))
+        """Send a message to the core of this registration; `StreamError` if it is too long for a core."""
+        self._outbox.put((registration, _for_core(message)))
 
     def _run(self) -> None:
         while not self._stop.is_set():
@@ -321,8 +335,9 @@ class OneAnswer:
     """A connection to a core for one request: an answer that comes after it is closed reaches nobody."""
 
     def __init__(self, address: str, request: x.Control) -> None:
+        frames = _for_core(request)
         self._socket = Socket(zmq.DEALER, address, bind=False, hwm=0, public=True)
-        self._socket.send(x.encode(request))
+        self._socket.send(frames)
 
     def receive(self, timeout: float | None) -> x.Control | None:
         """Return the next answer, or None if none came within `timeout` seconds; None waits for ever."""

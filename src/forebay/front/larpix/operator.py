@@ -157,6 +157,10 @@ class Operator:
         """Run a routine; the last answer has its result."""
         return self._act(BOARD, "run_routine", [name, *args], timeout)
 
+    def routine_progress(self, timeout: float | None = None) -> Answers:
+        """Ask which routine runs, and which part of it is done."""
+        return self._act(BOARD, "routine_progress", [], timeout)
+
     def abort_routine(self, timeout: float | None = None) -> Answers:
         """End the routine that runs."""
         return self._act(BOARD, "abort_routine", [], timeout)
