@@ -40,7 +40,7 @@ def interface(
     check_bind(api, tokens)
     app = monitor_app(shown, lambda: metrics_text(shown, tally), lambda: tally.clear(tally.run), desk)
     catch_errors(app.rest)
-    return Guard(app.asgi, api, tokens), app.tell
+    return app.before(Guard(app.asgi, api, tokens)), app.tell
 
 
 @contextmanager

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Annotated, Any, Final, Protocol
 
 from fastapi import FastAPI, Query, Response
+from pydantic import Field
 
 from forebay.errors import ForebayError, StreamError
 from forebay.front.larpix.desk import Desk
@@ -36,7 +37,8 @@ _HEADERS = {
 _NO_STORE = {"Cache-Control": "no-store"}
 
 ChipKeys = Annotated[
-    list[Annotated[str, Query(max_length=11)]], Query(max_length=1000, description="GROUP-CHANNEL-CHIP.")
+    list[Annotated[str, Field(pattern=r"^\d{1,3}-\d{1,3}-\d{1,3}$")]],
+    Query(max_length=1000, description="GROUP-CHANNEL-CHIP."),
 ]
 Most = Annotated[int, Query(ge=1, le=100_000, description="The busiest; at most so many.")]
 Group = Annotated[int | None, Query(ge=0, le=255, description="Of one board.")]
@@ -107,13 +109,16 @@ class MonitorApp:
     rest:
         For those who handle its errors.
     asgi:
-        For those who serve it; `forebay.api.guard.Guard` belongs before it.
+        For those who serve it; `forebay.api.guard.Guard` belongs before it, and `before` before that.
+    before:
+        Returns what is to be served of an application behind its guard.
     tell:
         Sends what was counted to browsers, if any listen; at most once a second.
     """
 
     rest: FastAPI
     asgi: Any
+    before: Callable[[Any], Any]
     tell: Callable[[], None]
 
 
@@ -147,14 +152,14 @@ def monitor_app(
         clear()
 
     if desk is None:
-        return MonitorApp(app, app, lambda: None)
+        return MonitorApp(app, app, lambda guarded: guarded, lambda: None)
     add_questions(app, desk)
     try:
         from forebay.front.larpix.web_events import Events
     except ImportError as error:
         no_events(app, error.name or "socketio")
         add_posts(app, lambda _event, _body: None)
-        return MonitorApp(app, app, lambda: None)
+        return MonitorApp(app, app, lambda guarded: guarded, lambda: None)
     look = {"data-rate": seen.data_rate, "packets": seen.packets, "messages": seen.messages}
     events = Events(desk, look, app)
     add_posts(app, events.tell)
@@ -163,7 +168,7 @@ def monitor_app(
         if events.has_clients:
             events.tell("data-update", {"packets": seen.posted()})
 
-    return MonitorApp(app, events.asgi, tell)
+    return MonitorApp(app, events.asgi, events.behind, tell)
 
 
 def _add_page(app: FastAPI) -> None:

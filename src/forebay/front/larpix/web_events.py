@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from typing import Any, Final
+from urllib.parse import parse_qs
 
+import engineio
 import socketio
 
 from forebay.front.larpix.desk import Ask, Desk
@@ -17,6 +19,7 @@ COMMAND_S: Final = 60.0
 ROUTINE_S: Final = 86_400.0
 MOST_CLIENTS: Final = 100
 
+_PATH = "/socket.io/"
 _EVENTS = {"state": "state-update", "component": "client-update"}
 _COMMANDS: dict[str, tuple[int, int, Callable[..., Any]]] = {
     "prepare-run": (0, 0, lambda o, timeout: o.prepare_physics_run(timeout)),
@@ -59,6 +62,7 @@ class Events:
         self._desk, self._show = desk, look
         self._loop: asyncio.AbstractEventLoop | None = None
         self._names: dict[str, tuple[str, bool]] = {}
+        self._lines: dict[str, str] = {}
         # Polling passes the guard with every request. Origins are its task, too.
         self._io = socketio.AsyncServer(
             async_mode="asgi",
@@ -80,10 +84,28 @@ class Events:
             return False
         self._loop = asyncio.get_running_loop()
         self._names[sid] = token.name, token.allows("operate")
+        self._lines[sid] = self._io.manager.eio_sid_from_sid(sid, "/")
         return True
 
     async def _disconnected(self, sid: str, _reason: Any = None) -> None:
         self._names.pop(sid, None)
+        line = self._lines.pop(sid, None)
+        if line is not None:  # whoever leaves waits for the answer to its last question
+            await self._io.eio.send_packet(line, engineio.packet.Packet(engineio.packet.NOOP))
+
+    def behind(self, guarded: Any) -> Any:
+        """Return `guarded` for clients that send their token once, with the first request of a connection."""
+
+        async def asgi(scope: dict[str, Any], receive: Any, send: Any) -> None:
+            if scope["type"] == "http" and scope["path"] == _PATH:
+                line = parse_qs(scope["query_string"].decode("latin-1")).get("sid", [""])[0]
+                token = self._io.environ.get(line, {}).get("HTTP_AUTHORIZATION")
+                if token is not None and all(name != b"authorization" for name, _ in scope["headers"]):
+                    headers = [*scope["headers"], (b"authorization", token.encode("latin-1"))]
+                    scope = {**scope, "headers": headers}
+            await guarded(scope, receive, send)
+
+        return asgi
 
     @property
     def has_clients(self) -> bool:
