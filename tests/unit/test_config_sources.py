@@ -189,6 +189,14 @@ def test_a_file_with_a_password_that_others_may_read(file):
     assert not read(file, {}).is_indiscreet
 
 
+def test_every_kind_of_source_is_named(file):
+    file.chmod(0o600)
+    file.write_text("bsread: {bs: {source: 'tcp://h:1', output_port: 2}}")
+    assert cli("check", file) == f"{file}: right (bsread bs).\n"
+    file.write_text("{}")
+    assert cli("check", file) == f"{file}: right, and nothing in it runs.\n"
+
+
 def test_commands(file):
     file.chmod(0o600)
     assert cli("check", file) == f"{file}: right (detectors jf).\n"

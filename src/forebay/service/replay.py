@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import socket
 import time
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -36,7 +35,7 @@ class Replayed:
 
     datagrams: int = 0
     bytes: int = 0
-    by_port: Counter[int] = field(default_factory=Counter)
+    by_port: dict[int, int] = field(default_factory=dict)
     loops: int = 0
     skipped: pcap.Skipped = field(default_factory=pcap.Skipped)
 
@@ -165,7 +164,8 @@ def _replay_once(
             time.sleep(min(left, _NAP_S))
         if stop():
             return False
-        result.by_port[outlets.send(datagram)] += 1
+        port = outlets.send(datagram)
+        result.by_port[port] = result.by_port.get(port, 0) + 1
         result.datagrams += 1
         result.bytes += len(datagram.payload)
         if progress is not None and time.monotonic() - told >= _PROGRESS_S:
