@@ -3,25 +3,154 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
 
 from forebay.errors import ConfigError
-from forebay.front.ssdaq.readout import record_of
+from forebay.front.ssdaq.frame import Frame
+from forebay.front.ssdaq.readout import SSReadoutB, record_of
+from forebay.front.ssdaq.records import LogData, TriggerMessage
 from forebay.service.pointing_series import PointingSeries
 from forebay.service.readout_classes import SSDataReader, SSFileWriter
 from forebay.store.readout_file import ReadoutFile
 from forebay.store.readout_layout import ReadoutRecording
 from forebay.store.sof_file import read_sof
-from forebay.wire import cdts, trigger
+from forebay.wire import ssreadout, trigger
+from forebay.wire.camera_map import MAPS, mapped
 from forebay.wire.sof import Kind
+from forebay.wire.target import N_MODULES, N_PIXELS
+
+_HEAD = ["number", "time_ns", "arrived_ns"]
+
+
+class Amplitudes(NamedTuple):
+    """What a file says of one module; arrays are (readout,), amplitudes (readout, channel) in mV."""
+
+    iro: NDArray[np.uint64]
+    amps: NDArray[np.float64]
+    time: NDArray[np.uint64]
+    cpu_t: NDArray[np.float64]
+    tm: int
 
 
 class SSDataReaderB(SSDataReader):
-    """Reads files of readouts; amplitudes are in the order of the ASICs' channels unless told otherwise."""
+    """Reads files of readouts; amplitudes are in the order of the ASICs' channels unless told otherwise.
+
+    Raises
+    ------
+    StoreError
+        If it is no such file.
+    ConfigError
+        If there is no such mapping.
+    """
 
     def __init__(self, filename: str | Path, mapping: str | None = "ssl2asic_ch") -> None:
+        if mapping is not None and mapping not in MAPS:
+            raise ConfigError(f"There is no mapping {mapping!r}.", f"Choose one of {', '.join(MAPS)}.")
         super().__init__(filename, mapping)
+
+    def read(
+        self, start: int | None = None, stop: int | None = None, step: int | None = None
+    ) -> Iterator[NDArray[np.float32]]:
+        """As `SSDataReader.read`; with `start` alone the one readout there."""
+        if start is not None and stop is None and step is None:
+            return self._at([start])
+        return super().read(start, stop, step)
+
+    @property
+    def ssreadout(self) -> SSReadoutB:  # type: ignore[override]  # 0.9 gave this name to another class
+        """The readout that `read` yielded last."""
+        return SSReadoutB(
+            self.readout_time, self.readout_number, self.cpu_t_s, self.cpu_t_ns, self.raw_readout
+        )
+
+    def load_all_data(  # type: ignore[override]  # 0.9 returns more than the amplitudes
+        self, tm: int, calib: ArrayLike | None = None, mapping: str | ArrayLike | None = None
+    ) -> Amplitudes:
+        """Return everything of one module.
+
+        Parameters
+        ----------
+        calib:
+            Factor, or one for each channel as they are sent, (64,).
+        mapping:
+            ``ssl2asic_ch``, ``ssl2colrow``, ``raw`` for the order of sending, or numbers of channels;
+            None for that of the reader.
+
+        Raises
+        ------
+        ConfigError
+            If there is no such module or mapping.
+        """
+        if not 0 <= tm < N_MODULES:
+            raise ConfigError(f"There is no module {tm}.", f"Modules are 0 to {N_MODULES - 1}.")
+        order = self._order(self._mapping or "raw" if mapping is None else mapping)
+        factor = 1.0 if calib is None else np.asarray(calib, np.float64)
+        heads, amplitudes = [ssreadout.new(0)[_HEAD]], [np.empty((0, len(order)))]
+        for readouts in self._reader:
+            heads.append(readouts[_HEAD].copy())
+            amplitudes.append((readouts["data"][:, tm] * factor)[:, order])
+        head = np.concatenate(heads)
+        arrived_s = _seconds(head["arrived_ns"])
+        return Amplitudes(head["number"], np.concatenate(amplitudes), head["time_ns"], arrived_s, tm)
+
+    @staticmethod
+    def _order(mapping: str | ArrayLike) -> NDArray[np.intp]:
+        if not isinstance(mapping, str):
+            order = np.asarray(mapping)
+            if order.ndim != 1 or order.dtype.kind not in "iu" or not np.isin(order, range(N_PIXELS)).all():
+                raise ConfigError(
+                    f"{mapping!r} is no order of channels.", f"Give numbers 0 to {N_PIXELS - 1}."
+                )
+            return order.astype(np.intp)
+        if mapping == "raw":
+            return np.arange(N_PIXELS)
+        if mapping not in MAPS:
+            raise ConfigError(f"There is no mapping {mapping!r}.", f"Choose one of raw, {', '.join(MAPS)}.")
+        return MAPS[mapping].astype(np.intp)
+
+    def load_as_pd_table(self) -> Any:
+        """Return all readouts as a table of pandas: a row for each pixel of the camera.
+
+        Its index is number of the readout and pixel, 0 to 2047, in the order of the reader's mapping; columns
+        are ``time``, ``cpu_t`` and ``amp``.
+
+        Raises
+        ------
+        ConfigError
+            If pandas is not installed.
+        """
+        try:
+            pandas = import_module("pandas")
+        except ImportError as error:
+            raise ConfigError(
+                "load_as_pd_table needs pandas.", "Install it: pip install 'forebay[pandas]'."
+            ) from error
+        blocks = list(self._reader)
+        found = np.concatenate(blocks) if blocks else ssreadout.new(0)
+        data = found["data"].astype(np.float32)
+        data = mapped(data, self._mapping) if self._mapping else data
+        n_pixels = N_MODULES * N_PIXELS
+        index = pandas.MultiIndex.from_arrays(
+            [np.repeat(found["number"], n_pixels), np.tile(np.arange(n_pixels), len(found))],
+            names=["iro", "pix"],
+        )
+        columns = {
+            "time": np.repeat(found["time_ns"], n_pixels),
+            "cpu_t": np.repeat(_seconds(found["arrived_ns"]), n_pixels),
+            "amp": data.ravel(),
+        }
+        return pandas.DataFrame(columns, index=index)
+
+
+def _seconds(time_ns: NDArray[np.uint64]) -> NDArray[np.float64]:
+    seconds, rest_ns = np.divmod(time_ns, np.uint64(10**9))
+    found: NDArray[np.float64] = seconds + rest_ns * 1e-9
+    return found
 
 
 class SSDataWriterB:
@@ -56,6 +185,8 @@ class SSDataWriterB:
     def write(self, data: Any) -> None:
         """Write one readout, of 0.9 or 0.7."""
         self._file.append(record_of(data))
+
+    write_readout = write
 
     def write_tel_data(self, ra: float, dec: float, time: float, seconds: int, ns: int) -> None:
         """Write where the telescope pointed."""
@@ -113,23 +244,61 @@ class DataReader:
     Raises
     ------
     StoreError, WireError
-        If it cannot be read.
+        If it cannot be read; also where an object is not what it should be.
+
+    Attributes
+    ----------
+    sof:
+        The container; `sof.objects` are the bytes.
     """
 
     def __init__(self, file: str | Path) -> None:
         self.sof = read_sof(Path(file))
+        self.filename = str(file)
+        self._unpack = UNPACK.get(self.sof.kind, bytes)
+        self._next = 0
 
-    def __len__(self) -> int:
+    @property
+    def n_entries(self) -> int:
+        """How many objects there are."""
         return len(self.sof.objects)
 
+    def __len__(self) -> int:
+        return self.n_entries
+
     def __iter__(self) -> Iterator[Any]:
-        unpack = UNPACK.get(self.sof.kind, bytes)
-        return (unpack(one) for one in self.sof.objects)
+        return (self._unpack(one) for one in self.sof.objects)
+
+    def __getitem__(self, index: int) -> Any:
+        return self._unpack(self.sof.objects[index])
+
+    def readobjects(self) -> Iterator[Any]:
+        """Yield every object."""
+        return iter(self)
+
+    def read(self) -> Any:
+        """Return the object behind the one that was read last; `EOFError` behind the last one."""
+        if self._next >= self.n_entries:
+            raise EOFError(f"{self.filename} has {self.n_entries} objects.")
+        self._next += 1
+        return self[self._next - 1]
+
+    def read_at(self, ind: int) -> Any:
+        """Return one object, from 0."""
+        return self[ind]
+
+    def resetfp(self) -> None:
+        """Let `read` begin anew."""
+        self._next = 0
+
+    def close(self) -> None:
+        """Do nothing: the file is not held open."""
 
 
 UNPACK: Mapping[int, Callable[[bytes], Any]] = {
-    Kind.LOG: lambda data: cdts.decode(cdts.LOG, data),
-    Kind.TIMESTAMP: lambda data: cdts.decode(cdts.TRIGGER_MESSAGE, data),
+    Kind.LOG: LogData.unpack,
+    Kind.TIMESTAMP: TriggerMessage.unpack,
     Kind.TRIGGER: trigger.decode,
+    Kind.FRAME: Frame.deserialize,
 }
 """How objects of each kind are unpacked."""

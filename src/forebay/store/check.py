@@ -16,6 +16,8 @@ from forebay.store.check_channels import CHANNELS
 from forebay.store.check_images import IMAGES
 from forebay.store.check_larpix import LARPIX
 from forebay.store.check_readouts import READOUTS
+from forebay.store.check_sof import CHECKS as SOF_CHECKS
+from forebay.store.check_sof import check_sof, is_sof
 from forebay.store.report import MAX_PROBLEMS, Check, Chunk, Layout, Problem, Report
 
 LAYOUTS: dict[str, Layout] = {**CHANNELS, **LARPIX, "readouts": READOUTS, "images": IMAGES}
@@ -32,7 +34,7 @@ _BATCH = 32  # images that are read before they are looked at in threads
 def checks() -> dict[str, str]:
     """Return name and one-line description of every check of every layout."""
     every = [*_OPEN, *(check for layout in LAYOUTS.values() for check in layout.checks)]
-    return {check.name: check.description for check in every}
+    return {check.name: check.description for check in every} | dict(SOF_CHECKS)
 
 
 def check_file(path: Path, skip: Collection[str] = (), every: int = 1, threads: int = 2) -> Report:
@@ -63,6 +65,8 @@ def check_file(path: Path, skip: Collection[str] = (), every: int = 1, threads: 
     opened = [check.name for check in _OPEN if check.name not in skip]
     if path.name.endswith(".part"):
         return _unreadable(path, opened, f"It is still being written, or: forebay recover {path}")
+    if is_sof(path) and path.is_file():
+        return check_sof(path, skip, opened)
     try:
         file = h5py.File(path, "r")
     except (OSError, RuntimeError) as error:

@@ -12,9 +12,19 @@ from pathlib import Path
 from forebay.errors import StoreError
 from forebay.store import manifest as m
 from forebay.store.paths import check_free, explain, final_of, link_in_place, part_of, sync
-from forebay.wire.sof import TRAILER_BYTES, Compressor, Kind, Sof, decode, encode_bunch, encode_header
+from forebay.wire.sof import (
+    BUNCH_BYTES,
+    TRAILER_BYTES,
+    Compressor,
+    Kind,
+    Sof,
+    decode,
+    encode,
+    encode_bunch,
+    encode_header,
+    encode_old,
+)
 
-_BUNCH_BYTES = 1_000_000
 _FLUSH_S = 1.0
 
 
@@ -42,7 +52,7 @@ class SofFile:
         path: Path,
         kind: Kind,
         compressor: Compressor = Compressor.BZ2,
-        bunch_bytes: int = _BUNCH_BYTES,
+        bunch_bytes: int = BUNCH_BYTES,
         flush_s: float = _FLUSH_S,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -143,11 +153,17 @@ def recover_sof(part: Path) -> Path:
     final = final_of(part)
     with _locked(part):
         found = read_sof(part)
-        data = part.read_bytes()[: found.n_bytes]
         temporary = part.with_name(part.name + ".recovered")
         try:
             temporary.unlink(missing_ok=True)
-            temporary.write_bytes(data)
+            if found.bunches and found.bunches[-1].trailer >= found.n_bytes:  # there are gaps between them
+                parts = encode(
+                    found.objects, found.kind, Compressor(found.compressor), found.created_s, found.software
+                )
+            else:
+                parts = iter([part.read_bytes()[: found.n_bytes]])
+            with temporary.open("wb") as file:
+                file.writelines(parts)
             link_in_place(temporary, final)
             part.unlink()
             temporary.unlink()
@@ -155,6 +171,45 @@ def recover_sof(part: Path) -> Path:
         except OSError as error:
             raise explain(error, f"Cannot recover {part}") from error
     return final
+
+
+def convert_sof(source: Path, final: Path, compressor: Compressor | None) -> Sof:
+    """Write the objects of a container of any version into a new one, and return what was read.
+
+    Objects that are damaged do not go along.
+
+    Parameters
+    ----------
+    compressor:
+        Of version 1; None for version 0.
+
+    Raises
+    ------
+    StoreError
+        If `source` cannot be read or `final` not be written; then there is no `final`.
+    WireError
+        If `source` is no container.
+    """
+    check_free(final)
+    found = read_sof(source)
+    created_s = found.created_s or int(time.time())
+    if compressor is None:
+        parts = encode_old(found.objects, found.kind)
+    else:
+        parts = encode(found.objects, found.kind, compressor, created_s, found.software or m.software())
+    part = part_of(final)
+    try:
+        with part.open("xb") as file:
+            file.writelines(parts)
+            file.flush()
+            os.fsync(file.fileno())
+        link_in_place(part, final)
+        sync(final.parent)
+    except OSError as error:
+        raise explain(error, f"Cannot write {final}") from error
+    finally:
+        part.unlink(missing_ok=True)
+    return found
 
 
 @contextmanager

@@ -9,8 +9,9 @@ bytes. All numbers are little endian.
 from __future__ import annotations
 
 import bz2
+import itertools
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 from struct import Struct
@@ -26,6 +27,8 @@ _MAGIC = b"SOF\0"
 _HEADER = Struct("<4s4xIQHH")
 _EXTENSION = Struct("<HHB")
 _TRAILER = Struct("<QQQIIH")
+_SAYS_AT = 16  # of a trailer: where it begins
+_SEARCHED_TOGETHER = 2**20
 _HEADER_0 = Struct("<QIIII")
 _OBJECT_0 = Struct("<II")
 
@@ -47,6 +50,27 @@ class Kind(IntEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class Bunch:
+    """Objects that were written together.
+
+    Attributes
+    ----------
+    start, trailer:
+        Where its data block and its trailer begin.
+    n, n_damaged:
+        Its objects, and those of them that do not pass their CRC-32.
+    is_linked:
+        Whether its trailer says rightly where the one before begins, by which readers of the original go.
+    """
+
+    start: int
+    trailer: int
+    n: int
+    n_damaged: int
+    is_linked: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Sof:
     """A container that was read.
 
@@ -63,7 +87,11 @@ class Sof:
     is_whole:
         Whether the container ends as it should; not so if its writer was killed.
     n_bytes:
-        How many of its bytes are whole.
+        How many of its bytes are whole, from the beginning on.
+    n_lost_bytes:
+        Bytes between whole bunches, and behind the last one, that are none.
+    bunches:
+        Those that are whole, of version 1.
     """
 
     version: int
@@ -75,6 +103,8 @@ class Sof:
     n_damaged: int
     is_whole: bool
     n_bytes: int
+    n_lost_bytes: int = 0
+    bunches: tuple[Bunch, ...] = ()
 
 
 def encode_header(kind: int, compressor: Compressor, created_s: int, software: str) -> bytes:
@@ -118,16 +148,52 @@ def encode_bunch(
 
 TRAILER_BYTES = _TRAILER.size
 
+BUNCH_BYTES = 1_000_000
+"""Behind so many bytes of objects a bunch ends, as in the original."""
+
+
+def encode(
+    objects: Iterable[bytes], kind: int, compressor: Compressor, created_s: int, software: str
+) -> Iterator[bytes]:
+    """Yield the parts of a container of version 1: its header, then bunch after bunch."""
+    header = encode_header(kind, compressor, created_s, software)
+    yield header
+    position, trailer, number = len(header), 0, 0
+    waiting: list[bytes] = []
+    n_waiting = 0
+    for one in itertools.chain(objects, (None,)):
+        if one is not None:
+            waiting.append(one)
+            n_waiting += len(one)
+        if n_waiting > BUNCH_BYTES or (one is None and waiting):
+            bunch = encode_bunch(waiting, compressor, position, trailer, number)
+            yield bunch
+            position += len(bunch)
+            trailer, number, n_waiting = position - TRAILER_BYTES, number + 1, 0
+            waiting.clear()
+
+
+def encode_old(objects: Iterable[bytes], kind: int) -> Iterator[bytes]:
+    """Yield the parts of a container of version 0: its header, then object after object."""
+    yield _HEADER_0.pack(kind, 0, 0, 0, 0)
+    for one in objects:
+        yield _OBJECT_0.pack(len(one), zlib.crc32(one)) + one
+
+
+def is_new(data: bytes) -> bool:
+    """Whether a container of version 1 begins so; version 0 cannot be told from other files."""
+    return data[:4] == _MAGIC
+
 
 def decode(data: bytes) -> Sof:
-    """Read a container, also one that was cut short: then without its last bunch or object.
+    """Read a container, also one that was cut short or damaged: every bunch that is whole.
 
     Raises
     ------
     WireError
         If it is no container, or of a version or compressor that is not known.
     """
-    if data[:4] == _MAGIC:
+    if is_new(data):
         return _decode_1(data)
     if len(data) >= _HEADER_0.size:
         kind, version, *_ = _HEADER_0.unpack_from(data)
@@ -150,7 +216,8 @@ def _decode_0(data: bytes, kind: int) -> Sof:
         else:
             n_damaged += 1
         position = start + n
-    return Sof(0, 0, kind, Compressor.NONE, "", objects, n_damaged, position == len(data), position)
+    n_lost = len(data) - position
+    return Sof(0, 0, kind, Compressor.NONE, "", objects, n_damaged, not n_lost, position, n_lost)
 
 
 def _decode_1(data: bytes) -> Sof:
@@ -165,44 +232,56 @@ def _decode_1(data: bytes) -> Sof:
     if len(extension) >= _EXTENSION.size:
         _, kind, n = _EXTENSION.unpack_from(extension)
         software = extension[_EXTENSION.size : _EXTENSION.size + n].decode("utf-8", "replace")
-    bunches = _bunches(data, first)
-    n_bytes = bunches[-1][1] + _TRAILER.size if bunches else min(first, len(data))
     objects: list[bytes] = []
-    n_damaged = 0
-    for start, trailer, n in bunches:
-        found, damaged = _objects(data, start, trailer, n, Compressor(compressor))
+    bunches: list[Bunch] = []
+    position = n_bytes = min(first, len(data))
+    n_lost = previous = 0
+    for start, trailer in _chain(data, first):
+        to_previous, _, _, _, n, _ = _TRAILER.unpack_from(data, trailer)
+        found, n_damaged = _objects(data, start, trailer, n, Compressor(compressor))
         objects += found
-        n_damaged += damaged
-    return Sof(1, created_s, kind, compressor, software, objects, n_damaged, n_bytes == len(data), n_bytes)
+        bunches.append(Bunch(start, trailer, n, n_damaged, trailer - to_previous == previous))
+        n_lost += start - position
+        position, previous = trailer + _TRAILER.size, trailer
+        n_bytes = position if not n_lost else n_bytes
+    n_lost += len(data) - position
+    n_damaged = sum(bunch.n_damaged for bunch in bunches)
+    return Sof(
+        1,
+        created_s,
+        kind,
+        compressor,
+        software,
+        objects,
+        n_damaged,
+        len(data) >= first and not n_lost,
+        n_bytes,
+        n_lost,
+        tuple(bunches),
+    )
 
 
-def _bunches(data: bytes, first: int) -> list[tuple[int, int, int]]:
-    """Return begin, trailer and number of objects of each bunch."""
-    found = _walk(data, len(data), first)
-    if found:
-        return found
-    # Its writer was killed: the last place that is a trailer of a whole chain of them is the end.
-    for end in range(len(data) - 1, first + _TRAILER.size - 1, -1):
-        at = end - _TRAILER.size
-        if int.from_bytes(data[at + 16 : at + 24], "little") == at and (found := _walk(data, end, first)):
-            return found
-    return []
+def _chain(data: bytes, first: int) -> Iterator[tuple[int, int]]:
+    """Yield begin and trailer of every whole bunch, from the first on; what lies between them is lost."""
+    by_start: dict[int, int] = {}
+    for trailer in _trailers(data, first):
+        _, to_start, _, _, n, _ = _TRAILER.unpack_from(data, trailer)
+        if 8 * n <= to_start <= trailer - first:
+            by_start.setdefault(trailer - to_start, trailer)
+    position = first
+    for start in sorted(by_start):
+        if start >= position:
+            yield start, by_start[start]
+            position = by_start[start] + _TRAILER.size
 
 
-def _walk(data: bytes, end: int, first: int) -> list[tuple[int, int, int]]:
-    """Return the bunches from the one that ends at `end` back to the first; none if they do not join."""
-    found = []
-    while end > first:
-        at = end - _TRAILER.size
-        if at < first:
-            return []
-        _, to_start, trailer, _, n, _ = _TRAILER.unpack_from(data, at)
-        start = at - to_start
-        if trailer != at or start < first or 8 * n > to_start:
-            return []
-        found.append((start, at, n))
-        end = start
-    return found[::-1] if end == first else []
+def _trailers(data: bytes, first: int) -> Iterator[int]:
+    """Yield every place, in order, at which a number says that a trailer begins there."""
+    stop = len(data) - _TRAILER.size + 1
+    for begin in range(first, stop, _SEARCHED_TOGETHER):
+        n = min(_SEARCHED_TOGETHER, stop - begin)
+        said = np.ndarray((n,), "<u8", data, begin + _SAYS_AT, (1,))
+        yield from (np.flatnonzero(said == np.arange(begin, begin + n, dtype=np.uint64)) + begin).tolist()
 
 
 def _objects(

@@ -11,9 +11,10 @@ from typing import Any, Protocol
 
 from forebay.errors import WireError
 from forebay.front.ssdaq.readout import SSReadout, SSReadoutB
+from forebay.front.ssdaq.records import LogData, MonitorData, TelData, TriggerMessage, log_record
 from forebay.stream.messages import MessageListener
 from forebay.stream.readouts import ReadoutListener
-from forebay.wire import cdts, trigger
+from forebay.wire import trigger
 
 _POLL_S = 0.05
 
@@ -152,14 +153,10 @@ class BasicSubscriber(_Listening):
         self._close(hard)
 
 
-def _of(schema: cdts.Schema) -> Unpack:
-    return lambda message: cdts.decode(schema, message)
-
-
-unpack_log = _of(cdts.LOG)
-unpack_timestamp = _of(cdts.TRIGGER_MESSAGE)
-unpack_mon = _of(cdts.MONITOR)
-unpack_tel = _of(cdts.TELESCOPE)
+unpack_log: Unpack = LogData.unpack
+unpack_timestamp: Unpack = TriggerMessage.unpack
+unpack_mon: Unpack = MonitorData.unpack
+unpack_tel: Unpack = TelData.unpack
 
 
 class BasicSSReadoutSubscriber(BasicSubscriber):
@@ -177,24 +174,38 @@ class BasicTriggerSubscriber(BasicSubscriber):
 
 
 class BasicLogSubscriber(BasicSubscriber):
-    """Log records, as dictionaries."""
+    """Log records, as those of Python's `logging`."""
+
+    def __init__(self, ip: str, port: int, logger: object = None, zmqcontext: object = None) -> None:
+        super().__init__(ip, port, log_record, logger, zmqcontext)
+
+
+class LogProtoSubscriber(BasicSubscriber):
+    """Log records, as `forebay.front.ssdaq.records.LogData`."""
 
     def __init__(self, ip: str, port: int, logger: object = None, zmqcontext: object = None) -> None:
         super().__init__(ip, port, unpack_log, logger, zmqcontext)
 
 
 class BasicTimestampSubscriber(BasicSubscriber):
-    """Time stamps of triggers, as dictionaries."""
+    """Time stamps of triggers, as `forebay.front.ssdaq.records.TriggerMessage`."""
 
     def __init__(self, ip: str, port: int, logger: object = None, zmqcontext: object = None) -> None:
         super().__init__(ip, port, unpack_timestamp, logger, zmqcontext)
 
 
 class BasicMonSubscriber(BasicSubscriber):
-    """Monitoring of the receivers, as dictionaries."""
+    """Monitoring of the receivers, as `forebay.front.ssdaq.records.MonitorData`."""
 
     def __init__(self, ip: str, port: int, logger: object = None, zmqcontext: object = None) -> None:
         super().__init__(ip, port, unpack_mon, logger, zmqcontext)
+
+
+class BasicTelDataSubscriber(BasicSubscriber):
+    """Where the telescope points to, as `forebay.front.ssdaq.records.TelData`."""
+
+    def __init__(self, ip: str, port: int, logger: object = None, zmqcontext: object = None) -> None:
+        super().__init__(ip, port, unpack_tel, logger, zmqcontext)
 
 
 class _Passing(BasicSubscriber):
@@ -242,6 +253,10 @@ class AsyncSubscriber:
         self._thread = _Passing(ip, port, unpack, loop or asyncio.get_running_loop(), take)
         self._thread.start()
 
+    def empty(self) -> bool:
+        """Whether nothing waits."""
+        return self._queue.empty()
+
     async def get_data(self) -> Any:
         """Return the next message, None once it is closed."""
         found = await self._queue.get()
@@ -272,21 +287,35 @@ class AsyncTriggerSubscriber(AsyncSubscriber):
 
 
 class AsyncLogSubscriber(AsyncSubscriber):
-    """Log records, as dictionaries."""
+    """Log records, as those of Python's `logging`."""
+
+    def __init__(self, ip: str, port: int, *rest: Any, **more: Any) -> None:
+        super().__init__(ip, port, log_record, *rest, **more)
+
+
+class AsyncLogProtoSubscriber(AsyncSubscriber):
+    """Log records, as `forebay.front.ssdaq.records.LogData`."""
 
     def __init__(self, ip: str, port: int, *rest: Any, **more: Any) -> None:
         super().__init__(ip, port, unpack_log, *rest, **more)
 
 
 class AsyncTimestampSubscriber(AsyncSubscriber):
-    """Time stamps of triggers, as dictionaries."""
+    """Time stamps of triggers, as `forebay.front.ssdaq.records.TriggerMessage`."""
 
     def __init__(self, ip: str, port: int, *rest: Any, **more: Any) -> None:
         super().__init__(ip, port, unpack_timestamp, *rest, **more)
 
 
 class AsyncMonSubscriber(AsyncSubscriber):
-    """Monitoring of the receivers, as dictionaries."""
+    """Monitoring of the receivers, as `forebay.front.ssdaq.records.MonitorData`."""
 
     def __init__(self, ip: str, port: int, *rest: Any, **more: Any) -> None:
         super().__init__(ip, port, unpack_mon, *rest, **more)
+
+
+class AsyncTelDataSubscriber(AsyncSubscriber):
+    """Where the telescope points to, as `forebay.front.ssdaq.records.TelData`."""
+
+    def __init__(self, ip: str, port: int, *rest: Any, **more: Any) -> None:
+        super().__init__(ip, port, unpack_tel, *rest, **more)

@@ -1,5 +1,7 @@
 """Data of SSDAQ 0.9."""
 
+from forebay.front.ssdaq.frame import Frame
 from forebay.front.ssdaq.readout import SSReadoutB as SSReadout
+from forebay.front.ssdaq.records import LogData, MonitorData, TelData, TriggerMessage
 
-__all__ = ["SSReadout"]
+__all__ = ["Frame", "LogData", "MonitorData", "SSReadout", "TelData", "TriggerMessage"]
