@@ -10,6 +10,7 @@ import pytest
 from tests.system.larpix_stand import DaqStand
 
 from forebay.front.larpix.arguments import PORTS, SCRIPTS
+from forebay.front.larpix.operator import Operator
 
 pytestmark = pytest.mark.system
 
@@ -28,8 +29,7 @@ for response in o.run_routine('calibrate'):
 # the response object
 final_responses.append(response)
 for method in (o.prepare_run, o.begin_run, o.end_run):
-    for response in method():
-        print(response["message"]["result"])
+    print(method()["message"]["result"])
 """
 
 
@@ -71,6 +71,8 @@ def test_the_readme_as_printed(stand):
     words = [sys.executable, "-c", EXAMPLE]
     done = subprocess.run(words, env=stand.environment, capture_output=True, text=True, timeout=60)
     assert not done.returncode, done.stderr
+    (old,) = Operator(port=PORTS[1]).get_state(timeout=20)  # programs of the README's generation
+    assert old["message"]["result"] == "STOP"
     *responses, ready, run, stop = done.stdout.splitlines()
     assert [ready, run, stop] == ["UPDATED"] * 3
     assert "'result': 'pending'" in responses[0]

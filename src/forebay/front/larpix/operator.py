@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator
 from typing import Any, Final
 
+from forebay.errors import StreamError
 from forebay.front.larpix.arguments import BASE, PORTS
 from forebay.stream.xylem import OneAnswer
 from forebay.wire.xylem import Control
@@ -23,12 +24,42 @@ Answer = dict[str, Any]
 Answers = Iterator[Answer | None]
 
 
+class Answered:
+    """Answers that have come: to be iterated over, or the last one as a dictionary.
+
+    Raises
+    ------
+    StreamError
+        By ``[...]``, if the last answer did not come in time.
+    """
+
+    def __init__(self, answers: Answers) -> None:
+        self._all = list(answers)
+        self._left = iter(self._all)
+
+    def __iter__(self) -> Answers:
+        return self
+
+    def __next__(self) -> Answer | None:
+        return next(self._left)
+
+    def __getitem__(self, name: str) -> Any:
+        last = self._all[-1]
+        if last is None:
+            raise StreamError("The core did not answer in time.", "Ask for the state, and see its log.")
+        return last[name]
+
+    def __repr__(self) -> str:
+        return repr(self._all[-1])
+
+
 class Operator:
     """Controls a DAQ system, of ours or of the original.
 
-    Every method is a generator of answers ``{"header", "message"}``; the last one has the result, at
-    ``["message"]["result"]``. Nothing is sent before the first is asked for. If the last answer does not
-    come, the last item is None.
+    Every method returns answers ``{"header", "message"}`` one by one; the last one has the result, at
+    ``["message"]["result"]``. If the last answer does not come, the last item is None. Nothing is sent before
+    the first is asked for, but by `prepare_run`, `begin_run` and `end_run`, which do what they say when they
+    are called, and whose last answer may be had without a loop.
 
     ``timeout`` is in seconds, a fraction too, for all answers together; None waits for ever.
 
@@ -95,9 +126,25 @@ class Operator:
         """Go to STOP; answered when all that was sent is stored."""
         return self._ask("STATE", "STOP", timeout)
 
-    prepare_run = prepare_physics_run
-    begin_run = begin_physics_run
-    end_run = end_physics_run
+    # As the README has them: asked for when called, and back when answered
+
+    def prepare_run(
+        self,
+        timeout: float | None = None,
+        *,
+        comment: str = "",
+        configuration: dict[str, Any] | None = None,
+    ) -> Answered:
+        """Go to READY, and return when all components have confirmed, or one cannot."""
+        return Answered(self.prepare_physics_run(timeout, comment=comment, configuration=configuration))
+
+    def begin_run(self, timeout: float | None = None) -> Answered:
+        """Go to RUN, and return when all components have confirmed, or one cannot."""
+        return Answered(self.begin_physics_run(timeout))
+
+    def end_run(self, timeout: float | None = None) -> Answered:
+        """Go to STOP, and return when all that was sent is stored."""
+        return Answered(self.end_physics_run(timeout))
 
     # Questions to the core
 
