@@ -4,6 +4,7 @@ import json
 import signal
 import socket
 import subprocess
+import sys
 import time
 from contextlib import ExitStack, closing
 from pathlib import Path
@@ -234,6 +235,12 @@ def test_every_receiver_tells_how_it_is(daq):
         assert busy["recv_data"] is True
         assert busy["data_rate"] > 0
         assert seen["TriggerPacketReceiver"][0]["recv_data"] is False
+    dash = [sys.executable, "-c", "from forebay.cli.daq_dash import main; main()", "--json", "-n", "3"]
+    dash += ["-i", "127.0.0.1", "-l", str(daq.published["Monitor"])]
+    said = subprocess.run(dash, capture_output=True, text=True, timeout=PATIENCE_S, check=True).stdout
+    rows = {one["name"]: one for one in json.loads(said.splitlines()[-1])}
+    assert set(rows) == set(STREAMS.values())
+    assert all(one["is_online"] for one in rows.values())
 
 
 def test_what_cannot_be_started_is_told_and_the_others_run(daq):

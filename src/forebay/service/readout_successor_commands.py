@@ -12,7 +12,7 @@ from typing import Any, NoReturn
 
 from forebay.errors import ForebayError, WireError
 from forebay.front.ssdaq.arguments import LEVELS, LOCAL_IP
-from forebay.front.ssdaq.subscribers import unpack_log, unpack_mon, unpack_timestamp
+from forebay.front.ssdaq.subscribers import unpack_log, unpack_mon, unpack_tel, unpack_timestamp
 from forebay.service.process import stop_on_signal
 from forebay.service.readout_classes import SSFileWriter
 from forebay.service.readout_successor import SSFileWriterB
@@ -22,7 +22,14 @@ from forebay.wire import ssreadout, trigger
 
 _POLL_S = 0.1
 
-PORTS: Mapping[str, int] = {"log": 9001, "trigger": 9002, "timestamp": 9003, "slowsig": 9004, "mon": 9005}
+PORTS: Mapping[str, int] = {
+    "log": 9001,
+    "trigger": 9002,
+    "timestamp": 9003,
+    "slowsig": 9004,
+    "mon": 9005,
+    "tel": 9006,
+}
 """Where each stream is published."""
 
 
@@ -51,16 +58,19 @@ _SHOWN: Mapping[str, Callable[[bytes], Mapping[str, Any]]] = {
     "timestamp": unpack_timestamp,
     "log": unpack_log,
     "mon": unpack_mon,
+    "tel": unpack_tel,
 }
 _WRITERS: Mapping[str, Callable[..., SSFileWriter | SofWriter]] = {
     "slowsig": SSFileWriterB,
+    "aslowsig": partial(SSFileWriterB, telescope=(LOCAL_IP, PORTS["tel"])),
     "trigger": TriggerWriter,
     "timestamp": TimestampWriter,
     "log": LogWriter,
 }
 
 
-def _parser(name: str, text: str, port: int) -> argparse.ArgumentParser:
+def stream_parser(name: str, text: str, port: int) -> argparse.ArgumentParser:
+    """Return a command line with what all commands of a stream have: -l, -i, -V and -v."""
     parser = argparse.ArgumentParser(name, description=text)
     parser.add_argument("-l", "--listen-port", type=int, default=port, help="Port of the publisher")
     parser.add_argument("-i", "--listen-ip", default=LOCAL_IP, help="Its address; 0.0.0.0 binds")
@@ -79,7 +89,7 @@ def _version() -> str:
 
 def dump(stream: str) -> NoReturn:
     """Print every message of a stream as a line of JSON until Ctrl-C."""
-    parser = _parser(f"chec-{stream}-dumper", f"Print the {stream} stream.", PORTS[stream])
+    parser = stream_parser(f"chec-{stream}-dumper", f"Print the {stream} stream.", PORTS[stream])
     parser.add_argument("-n", type=int, dest="count", help="End after so many messages")
     asked = parser.parse_args()
     try:
@@ -107,7 +117,9 @@ def _lines(messages: Iterable[bytes], shown: Callable[[bytes], Mapping[str, Any]
 
 def write(stream: str) -> NoReturn:
     """Write a stream to files until Ctrl-C."""
-    parser = _parser(f"chec-{stream}-writer", f"Write the {stream} stream to files.", PORTS[stream])
+    parser = stream_parser(
+        f"chec-{stream}-writer", f"Write the {stream} stream to files.", PORTS[stream.removeprefix("a")]
+    )
     parser.add_argument("prefix", metavar="PREFIX", help="What file names begin with")
     asked = parser.parse_args()
     prefix = Path(asked.prefix)
@@ -132,7 +144,9 @@ trigger_dumper = partial(dump, "trigger")
 timestamp_dumper = partial(dump, "timestamp")
 log_dumper = partial(dump, "log")
 mon_dumper = partial(dump, "mon")
+tel_dumper = partial(dump, "tel")
 slowsig_writer = partial(write, "slowsig")
+aslowsig_writer = partial(write, "aslowsig")
 trigger_writer = partial(write, "trigger")
 timestamp_writer = partial(write, "timestamp")
 log_writer = partial(write, "log")
