@@ -74,7 +74,7 @@ def assemble(n_cycles: int, batch: int) -> float:
             for _ in range(batch):
                 camera.send()
             start = time.thread_time()
-            while receiver.fill(builder.readouts, 0):
+            while receiver.fill(builder.readouts, 0)[0]:
                 n_readouts += len(builder.tick(time.monotonic_ns()))
             used += time.thread_time() - start
         n_readouts += len(builder.drain())

@@ -50,9 +50,10 @@ BlockPort::BlockPort(int fd, ModuleAddresses addresses)
     }
 }
 
-// Put the blocks of what comes into `readouts`, until one is done, something is to be decided, or the time
-// is over; return whether anything came. Where there are many datagrams, wait `gather_ns` between looks.
-bool BlockPort::fill(OpenReadouts& readouts, std::int64_t timeout_ns, std::int64_t gather_ns) {
+// Put the blocks of what comes into `readouts`, until something is due there or the time is over. Return
+// whether anything came, and whether something is due. Where there are many datagrams, wait `gather_ns` between
+// looks.
+BlockPort::Filled BlockPort::fill(OpenReadouts& readouts, std::int64_t timeout_ns, std::int64_t gather_ns) {
     if (timeout_ns != waits_ns_ && timeout_ns > 0) {
         const timeval time{timeout_ns / kSecond, timeout_ns % kSecond / 1000};
         if (setsockopt(fd_, SOL_SOCKET, SO_RCVTIMEO, &time, sizeof time) < 0)
@@ -65,16 +66,17 @@ bool BlockPort::fill(OpenReadouts& readouts, std::int64_t timeout_ns, std::int64
         has_come = true;
         while (next_ < got_) {
             place(readouts, next_++);
-            if (readouts.is_disturbed()) return true;
+            if (readouts.is_disturbed()) return {true, true};
         }
-        if (readouts.n_done() || now_ns_ >= end_ns) return true;
+        if (readouts.is_due(now_ns_)) return {true, true};
+        if (now_ns_ >= end_ns) return {true, false};
         watch_rate(now_ns_);
         if (is_busy_ && gather_ns > 0 && timeout_ns > 0) {
             const timespec time{gather_ns / kSecond, gather_ns % kSecond};
             nanosleep(&time, nullptr);
         }
     }
-    return has_come;
+    return {has_come, readouts.is_due(clock_ns(CLOCK_MONOTONIC))};
 }
 
 // Take what waits in the socket; whether anything came before the time was over or a signal arrived.

@@ -36,7 +36,10 @@ public:
     BlockPort(const BlockPort&) = delete;
     BlockPort& operator=(const BlockPort&) = delete;
 
-    bool fill(OpenReadouts& readouts, std::int64_t timeout_ns, std::int64_t gather_ns);
+    struct Filled {
+        bool has_come, is_due;
+    };
+    Filled fill(OpenReadouts& readouts, std::int64_t timeout_ns, std::int64_t gather_ns);
     std::array<std::int64_t, kCounters> counters() const;
     std::array<std::int64_t, kModules> datagrams_of_module() const;
 

@@ -76,7 +76,9 @@ void bind_readouts(nb::module_& m) {
             "__init__",
             [](OpenReadouts* self, std::int64_t window_ns, std::int64_t buffer_ns, std::int64_t buffer_length,
                std::int64_t max_jump_ns, std::int64_t patience, std::uint32_t expected, bool is_named) {
+                const std::int64_t most = std::int64_t{1} << 60;
                 need(window_ns > 0 && max_jump_ns > 0, "a window and a jump of at least 1 ns");
+                need(window_ns < most && max_jump_ns < most && buffer_ns < most, "times of less than 2**60 ns");
                 new (self) OpenReadouts(
                     {window_ns, buffer_ns, buffer_length, max_jump_ns, patience, expected, is_named});
             },
@@ -84,7 +86,7 @@ void bind_readouts(nb::module_& m) {
             nb::arg("patience"), nb::arg("expected"), nb::arg("is_named"))
         .def("__len__", &OpenReadouts::size)
         .def("add", &add, nb::arg("modules"), nb::arg("blocks"), nb::arg("arrived_ns"), nb::arg("now_ns"))
-        .def_prop_ro("n_done", &OpenReadouts::n_done)
+        .def("n_done", &OpenReadouts::n_done, nb::arg("now_ns"))
         .def_prop_ro("alive", &OpenReadouts::alive)
         .def("overdue", &OpenReadouts::overdue, nb::arg("since_ns"))
         .def(
@@ -107,7 +109,7 @@ void bind_readouts(nb::module_& m) {
             },
             nb::arg("out"))
         .def("take_refused", [](OpenReadouts& self) { return bytes_of(self.take_refused()); })
-        .def("trace", &OpenReadouts::trace)
+        .def("trace", &OpenReadouts::trace, nb::arg("on"))
         .def("take_trace", [](OpenReadouts& self) { return bytes_of(self.take_trace()); })
         .def("take_heard", &OpenReadouts::take_heard)
         .def("restart", &OpenReadouts::restart, nb::arg("newest_ns"), nb::arg("n_again"))
@@ -125,8 +127,17 @@ void bind_readouts(nb::module_& m) {
                 new (self) BlockPort(fd, addresses_of(of_last_byte, addresses, modules));
             },
             nb::arg("fd"), nb::arg("of_last_byte"), nb::arg("addresses"), nb::arg("modules"))
-        .def("fill", &BlockPort::fill, nb::arg("readouts"), nb::arg("timeout_ns"), nb::arg("gather_ns"),
-             nb::call_guard<nb::gil_scoped_release>())
+        .def(
+            "fill",
+            [](BlockPort& self, OpenReadouts& readouts, std::int64_t timeout_ns, std::int64_t gather_ns) {
+                BlockPort::Filled filled;
+                {
+                    nb::gil_scoped_release unlocked;
+                    filled = self.fill(readouts, timeout_ns, gather_ns);
+                }
+                return nb::make_tuple(filled.has_come, filled.is_due);
+            },
+            nb::arg("readouts"), nb::arg("timeout_ns"), nb::arg("gather_ns"))
         .def("counters", &BlockPort::counters)
         .def("datagrams_of_module", &BlockPort::datagrams_of_module);
 }

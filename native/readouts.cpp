@@ -13,6 +13,7 @@ namespace {
 constexpr std::int64_t kNever = -(std::int64_t{1} << 62);
 constexpr std::int64_t kFar = std::int64_t{1} << 62;
 constexpr std::uint64_t kMaxTime = std::numeric_limits<std::int64_t>::max();
+constexpr std::int64_t kOnItsWay = 10'000'000;  // ns by which blocks may arrive later than others
 constexpr double kMillivolts = 0.03815 * 2;
 constexpr std::size_t kHalf = kPixels / 2;
 constexpr std::size_t kAuxOffset = kBlockBytes / 2;  // a time tag and half of the pixels, twice
@@ -30,6 +31,19 @@ void to_millivolts(const std::uint8_t* raw, double* out) {
         const auto swapped = static_cast<std::uint16_t>(words[i] << 8 | words[i] >> 8);
         out[i] = static_cast<int>(swapped ^ 0x8000) * kMillivolts;
     }
+}
+
+// Write what a block says; one that is missing is NaN and 0.
+void decode(const std::uint8_t* block, double* data, std::uint64_t* timestamps) {
+    if (block == nullptr) {
+        std::fill_n(data, kPixels, std::numeric_limits<double>::quiet_NaN());
+        std::fill_n(timestamps, 2, 0);
+        return;
+    }
+    to_millivolts(block + 8, data);
+    to_millivolts(block + kAuxOffset + 8, data + kHalf);
+    timestamps[0] = big_endian(block);
+    timestamps[1] = big_endian(block + kAuxOffset);
 }
 
 std::uint32_t bit(std::size_t module) { return std::uint32_t{1} << module; }
@@ -75,6 +89,7 @@ void OpenReadouts::add(std::size_t module, const std::uint8_t* blocks, std::size
     const auto is_near = [&](std::int64_t time) { return std::abs(time - newest_) <= reach; };
     for (std::size_t i = 0; is_traced_ && i < n; ++i)
         trace_.push_back({tag(i), arrived_ns, static_cast<std::int64_t>(module)});
+    const bool was_known = spacing_.is_known();
     for (std::size_t i = 0; i < n; ++i) {
         if (!is_possible(tag(i))) continue;
         const auto time_ns = static_cast<std::int64_t>(tag(i));
@@ -83,6 +98,7 @@ void OpenReadouts::add(std::size_t module, const std::uint8_t* blocks, std::size
     }
     spacing_.settle();
     const std::int64_t window = std::max<std::int64_t>(1, std::min(rules_.window_ns, spacing_.median_ns / 2));
+    if (!was_known && spacing_.is_known()) regroup(window);
     for (std::size_t i = 0; i < n; ++i) {
         const std::uint8_t* block = blocks + i * kBlockBytes;
         if (!is_possible(tag(i))) {
@@ -109,7 +125,10 @@ OpenReadouts::Verdict OpenReadouts::place(std::size_t module, const std::uint8_t
     const bool is_found = found.distance < window;
     if (last_ >= 0) {
         const std::int64_t to_last = std::abs(time_ns - last_);
-        if ((to_last <= found.distance && to_last < window) || (time_ns < last_ && !is_found)) return Verdict::kLate;
+        const bool is_close = to_last <= found.distance && to_last < window;
+        // A module sends one block a readout: where it was in the last one, what is newer is of another.
+        const bool is_next = time_ns > last_ && last_there_ & bit(module) && !was_seen(module, time_ns);
+        if ((is_close && !is_next) || (time_ns < last_ && !is_found)) return Verdict::kLate;
     }
     Open* one = is_found ? &open_[found.position] : &begin(time_ns, arrived_ns, now_ns);
     if (one->there & bit(module)) {
@@ -121,11 +140,7 @@ OpenReadouts::Verdict OpenReadouts::place(std::size_t module, const std::uint8_t
         one = &begin(time_ns, arrived_ns, now_ns);
     }
     one->there |= bit(module);
-    Readout& readout = *one->readout;
-    to_millivolts(block + 8, readout.data[module]);
-    to_millivolts(block + kAuxOffset + 8, readout.data[module] + kHalf);
-    readout.timestamps[module][0] = static_cast<std::uint64_t>(time_ns);
-    readout.timestamps[module][1] = big_endian(block + kAuxOffset);
+    std::memcpy((*one->blocks)[module].data(), block, kBlockBytes);
     ++counters_[kUsed];
     ++modules_.used[module];
     seen_[module][n_seen_[module]++ % kRemembered] = time_ns;
@@ -148,13 +163,11 @@ OpenReadouts::Place OpenReadouts::nearest(std::int64_t time_ns) const {
 
 OpenReadouts::Open& OpenReadouts::begin(std::int64_t time_ns, std::int64_t arrived_ns, std::int64_t now_ns) {
     if (free_.empty()) free_.push_back(&pool_.emplace_back());
-    Readout* readout = free_.back();
+    Blocks* blocks = free_.back();
     free_.pop_back();
-    readout->time_ns = static_cast<std::uint64_t>(time_ns);
-    readout->arrived_ns = static_cast<std::uint64_t>(arrived_ns);
     const auto behind = std::upper_bound(open_.begin(), open_.end(), time_ns,
                                          [](std::int64_t time, const Open& one) { return time < one.time_ns; });
-    return *open_.insert(behind, {time_ns, now_ns, readout, 0});
+    return *open_.insert(behind, {time_ns, arrived_ns, now_ns, blocks, 0});
 }
 
 // Count a block that belongs nowhere, and keep it for Python unless it is only one that comes again.
@@ -190,13 +203,41 @@ void OpenReadouts::note(std::size_t module, std::int64_t at, std::int64_t now_ns
     alive_ = now_ns < grace_ends_ns_ ? alive_ | heard : heard;
 }
 
-// How many of the oldest readouts need not wait for any module: it is there, or has gone far beyond.
-std::size_t OpenReadouts::n_done() const {
-    const std::lock_guard guard(mutex_);
-    return count_done();
+// The first distance shows how close readouts lie: what was put together without knowing it begins anew.
+void OpenReadouts::regroup(std::int64_t window) {
+    const std::vector<Open> before = std::exchange(open_, {});
+    struct Found {
+        std::int64_t time_ns;
+        std::size_t module;
+        const Open* in;
+    };
+    std::vector<Found> found;
+    for (const Open& one : before)
+        for (std::size_t module = 0; module < kModules; ++module)
+            if (one.there & bit(module))
+                found.push_back({static_cast<std::int64_t>(big_endian((*one.blocks)[module].data())), module, &one});
+    std::stable_sort(found.begin(), found.end(),
+                     [](const Found& a, const Found& b) { return a.time_ns < b.time_ns; });
+    for (const auto& [time_ns, module, in] : found) {
+        const Place place = nearest(time_ns);
+        const bool fits = place.distance < window && !(open_[place.position].there & bit(module));
+        Open& one = fits ? open_[place.position] : begin(time_ns, in->arrived_ns, in->opened_ns);
+        one.there |= bit(module);
+        (*one.blocks)[module] = (*in->blocks)[module];
+    }
+    for (const Open& one : before) free_.push_back(one.blocks);
 }
 
-std::size_t OpenReadouts::count_done() const {
+// How many of the oldest readouts need not wait for any module: it is there, or has gone far beyond.
+std::size_t OpenReadouts::n_done(std::int64_t now_ns) const {
+    const std::lock_guard guard(mutex_);
+    return count_done(now_ns);
+}
+
+std::size_t OpenReadouts::count_done(std::int64_t now_ns) const {
+    // Until a second readout can have come, nobody knows whether all these blocks are of one.
+    const std::int64_t settled_ns = now_ns - 2 * rules_.window_ns - kOnItsWay;
+    if (!spacing_.is_known() && !open_.empty() && open_.front().opened_ns > settled_ns) return 0;
     const std::int64_t most_steps = kFar / spacing_.median_ns;
     const std::int64_t patience_ns = std::min(rules_.patience_steps, most_steps) * spacing_.median_ns;
     std::size_t n = 0;
@@ -210,7 +251,17 @@ std::size_t OpenReadouts::count_done() const {
 
 bool OpenReadouts::is_disturbed() const {
     const std::lock_guard guard(mutex_);
+    return has_too_much();
+}
+
+bool OpenReadouts::has_too_much() const {
     return !refused_.empty() || static_cast<std::int64_t>(open_.size()) > rules_.buffer_length;
+}
+
+bool OpenReadouts::is_due(std::int64_t now_ns) const {
+    const std::lock_guard guard(mutex_);
+    const auto is_overdue = [&](const Open& one) { return one.opened_ns <= now_ns - rules_.buffer_ns; };
+    return has_too_much() || count_done(now_ns) || std::any_of(open_.begin(), open_.end(), is_overdue);
 }
 
 std::vector<std::size_t> OpenReadouts::overdue(std::int64_t since_ns) const {
@@ -234,7 +285,7 @@ void OpenReadouts::drop(const std::vector<std::size_t>& positions) {
     for (auto position = positions.rbegin(); position != positions.rend(); ++position) {
         const Open& one = open_.at(*position);
         n_blocks += __builtin_popcount(one.there);
-        free_.push_back(one.readout);
+        free_.push_back(one.blocks);
         open_.erase(open_.begin() + static_cast<std::ptrdiff_t>(*position));
     }
     counters_[kUsed] -= n_blocks;
@@ -242,23 +293,24 @@ void OpenReadouts::drop(const std::vector<std::size_t>& positions) {
     newest_ = open_.empty() ? last_ : open_.back().time_ns;
 }
 
-// Copy the oldest readouts and forget them; missing modules are NaN and 0.
+// Move the oldest readouts to `out`; missing modules are NaN and 0. Their numbers are the caller's.
 OpenReadouts::Taken OpenReadouts::take(std::size_t n, Readout* out) {
     const std::lock_guard guard(mutex_);
     n = std::min(n, open_.size());
     Taken taken{0, 0};
     for (std::size_t i = 0; i < n; ++i) {
         const Open& one = open_[i];
-        std::memcpy(&out[i], one.readout, sizeof(Readout));
+        out[i].time_ns = static_cast<std::uint64_t>(one.time_ns);
+        out[i].arrived_ns = static_cast<std::uint64_t>(one.arrived_ns);
         for (std::size_t module = 0; module < kModules; ++module) {
-            if (one.there & bit(module)) continue;
-            std::fill_n(out[i].data[module], kPixels, std::numeric_limits<double>::quiet_NaN());
-            std::fill_n(out[i].timestamps[module], 2, 0);
+            const bool is_there = one.there & bit(module);
+            decode(is_there ? (*one.blocks)[module].data() : nullptr, out[i].data[module], out[i].timestamps[module]);
         }
         taken.n_blocks += static_cast<std::size_t>(__builtin_popcount(one.there));
         taken.n_lacking += (rules_.expected & ~one.there) != 0;
         last_ = one.time_ns;
-        free_.push_back(one.readout);
+        last_there_ = one.there;
+        free_.push_back(one.blocks);
     }
     open_.erase(open_.begin(), open_.begin() + static_cast<std::ptrdiff_t>(n));
     return taken;
@@ -269,10 +321,11 @@ std::vector<Refused> OpenReadouts::take_refused() {
     return std::exchange(refused_, {});
 }
 
-// From now on, keep a line for each block that comes, until it is taken.
-void OpenReadouts::trace() {
+// Keep a line for each block that comes, until it is taken, or keep none.
+void OpenReadouts::trace(bool on) {
     const std::lock_guard guard(mutex_);
-    is_traced_ = true;
+    is_traced_ = on;
+    trace_.clear();
 }
 
 std::vector<Trace> OpenReadouts::take_trace() {

@@ -56,6 +56,7 @@ public:
     explicit Spacing(std::int64_t longest_ns) : median_ns(longest_ns), longest_ns_(longest_ns) { newest_.fill(-1); }
     void learn(std::size_t module, std::int64_t time_ns);
     void settle();
+    bool is_known() const { return n_ > 0; }
 
     std::int64_t median_ns;  // the longest while no distance was seen
 
@@ -89,15 +90,16 @@ public:
 
     void add(std::size_t module, const std::uint8_t* blocks, std::size_t n, std::int64_t arrived_ns,
              std::int64_t now_ns);
-    std::size_t n_done() const;
+    std::size_t n_done(std::int64_t now_ns) const;
     bool is_disturbed() const;  // blocks were refused, or too many readouts wait
+    bool is_due(std::int64_t now_ns) const;  // one is done, or overdue, or it is disturbed
     std::vector<std::size_t> overdue(std::int64_t since_ns) const;
     State state(std::size_t position) const;
     void drop(const std::vector<std::size_t>& positions);
     Taken take(std::size_t n, Readout* out);
     std::vector<Refused> take_refused();
     std::uint32_t take_heard();
-    void trace();
+    void trace(bool on);
     std::vector<Trace> take_trace();
     void restart(std::int64_t newest_ns, const std::array<std::int64_t, kReasons>& n_again);
     std::size_t size() const;
@@ -106,9 +108,11 @@ public:
     std::array<std::int64_t, kCounters> counters() const;
 
 private:
+    // As they came: what waits is small, and is made a readout when it leaves.
+    using Blocks = std::array<std::array<std::uint8_t, kBlockBytes>, kModules>;
     struct Open {
-        std::int64_t time_ns, opened_ns;
-        Readout* readout;
+        std::int64_t time_ns, arrived_ns, opened_ns;
+        Blocks* blocks;
         std::uint32_t there;
     };
     struct Place {
@@ -126,15 +130,17 @@ private:
     void count(Reason reason, std::int64_t n = 1) { counters_[kRefused + static_cast<std::size_t>(reason)] += n; }
     bool was_seen(std::size_t module, std::int64_t time_ns) const;
     void note(std::size_t module, std::int64_t at, std::int64_t now_ns);
-    std::size_t count_done() const;
+    std::size_t count_done(std::int64_t now_ns) const;
+    void regroup(std::int64_t window);
+    bool has_too_much() const;
 
     static constexpr std::size_t kRemembered = 256;  // time tags by which a block that comes again is known
     const ReadoutRules rules_;
     mutable std::mutex mutex_;
     Spacing spacing_;
     std::vector<Open> open_;     // in the order of their time tags
-    std::deque<Readout> pool_;   // grows with what waits at most, and stays
-    std::vector<Readout*> free_;
+    std::deque<Blocks> pool_;    // grows with what waits at most, and stays
+    std::vector<Blocks*> free_;
     std::vector<Refused> refused_;
     std::vector<Trace> trace_;
     bool is_traced_ = false;
@@ -144,6 +150,7 @@ private:
     std::array<std::size_t, kModules> n_seen_{};
     std::int64_t newest_ = -1;  // time tag; -1 before the first
     std::int64_t last_ = -1;    // of the newest readout taken; -1 before the first of a run
+    std::uint32_t last_there_ = 0;  // its modules
     std::int64_t accepted_ns_;
     std::int64_t grace_ends_ns_ = 0;  // until then a module that was there before a pause is waited for
     std::uint32_t alive_;

@@ -191,9 +191,11 @@ class OpenReadouts:
             The bytes of ``forebay.wire.target.BLOCK`` of each, in the order of arrival.
         """
 
-    @property
-    def n_done(self) -> int:
-        """How many of the oldest readouts need not wait for any module."""
+    def n_done(self, now_ns: int) -> int:
+        """Return how many of the oldest readouts need not wait for any module.
+
+        None while only one readout can have come: the next one shows how close they lie.
+        """
 
     @property
     def alive(self) -> int:
@@ -222,8 +224,8 @@ class OpenReadouts:
     def take_heard(self) -> int:
         """Return the modules of which a block was used since the last call, one bit each."""
 
-    def trace(self) -> None:
-        """Keep a line for each block that comes from now on, until `take_trace` takes it."""
+    def trace(self, on: bool) -> None:
+        """Keep a line for each block that comes from now on, until `take_trace` takes it, or none."""
 
     def take_trace(self) -> NDArray[np.uint8]:
         """Take the lines, as bytes of ``forebay.service.block_log.LINE``."""
@@ -258,7 +260,7 @@ class BlockPort:
         addresses: NDArray[np.uint8],
         modules: NDArray[np.int8],
     ) -> None: ...
-    def fill(self, readouts: OpenReadouts, timeout_ns: int, gather_ns: int) -> bool:
+    def fill(self, readouts: OpenReadouts, timeout_ns: int, gather_ns: int) -> tuple[bool, bool]:
         """Take datagrams until a readout is done, something is to be decided, or the time is over.
 
         Holds no Python lock. With `timeout_ns` 0 it takes what is there. Where there are more than 6000
@@ -266,7 +268,7 @@ class BlockPort:
 
         Returns
         -------
-        Whether anything came.
+        Whether anything came, and whether something is due: a readout done or overdue, a refused block.
 
         Raises
         ------

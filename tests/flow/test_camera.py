@@ -40,7 +40,7 @@ def take(receiver, camera, n_cycles):
     found = []
     for _ in range(n_cycles):
         camera.send()
-        while receiver.fill(builder.readouts, 0):
+        while receiver.fill(builder.readouts, 0)[0]:
             found += list(builder.tick(time.monotonic_ns()))
     found += list(builder.drain())
     return found, builder, camera
@@ -107,7 +107,7 @@ def test_strangers_and_odd_lengths_are_counted(receiver):
     for out, data in ((stranger, b"x" * 144), (friend, b""), (friend, b"x" * 145), (friend, b"\xff" * 144)):
         out.sendto(data, ("127.0.0.1", receiver.port))
     readouts = TimedBuilder(TimedRules()).readouts
-    assert receiver.fill(readouts, 1)
+    assert receiver.fill(readouts, 1)[0]
     assert receiver.datagrams_of_module.tolist() == [0] * 5 + [1] + [0] * 26
     assert readouts.counters()[0] == 1
     counters = receiver.counters
@@ -121,7 +121,7 @@ def test_ipv6_by_table():
     out = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM)
     out.sendto(b"\1" * 144 + b"\2" * 144, ("::1", one.port))
     readouts = TimedBuilder(TimedRules()).readouts
-    assert one.fill(readouts, 1)
+    assert one.fill(readouts, 1)[0]
     assert one.datagrams_of_module.tolist() == [0] * 9 + [1] + [0] * 22
     assert readouts.counters()[0] == 2
     out.close()
@@ -134,7 +134,7 @@ def test_drops_of_the_kernel_are_counted():
     for _ in range(400):
         camera.send()
     readouts = TimedBuilder(TimedRules()).readouts
-    while one.fill(readouts, 0):
+    while one.fill(readouts, 0)[0]:
         pass
     assert one.count_drops() == 400 - one.counters["datagrams"] > 0
     camera.close()

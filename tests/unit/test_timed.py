@@ -21,18 +21,59 @@ def cycle(bench, first, n=10, modules=ALL, step=STEP, wait_s=0.3, t0=T0):
 def test_a_complete_readout_is_released_at_once():
     bench = Bench()
     bench.add(ALL[:31], T0, 0)
+    bench.add(ALL[:31], T0 + STEP, 1)
     assert bench.out == []
     bench.add(31, T0, 0)
     assert bench.sets == [([0], 32)]
     assert bench.out[0]["number"] == 1
     assert bench.out[0]["time_ns"] == T0
-    assert bench.counters == {"blocks": 32, "used": 32, "readouts": 1}
+    assert bench.counters == {"blocks": 63, "used": 63, "readouts": 1}
+
+
+def test_the_first_readout_waits_for_the_second_but_not_for_long():
+    bench = Bench()
+    bench.add(ALL, T0, 0)
+    bench.tick(0.029)
+    assert bench.out == []
+    bench.tick(0.001)
+    assert bench.sets == [([0], 32)]
+    bench.add(ALL, T0 + SECOND, 1, 0.97)
+    assert bench.sets == [([i], 32) for i in range(2)]
+
+
+@pytest.mark.parametrize("lost", [[5], [5, 6], [0], [31]])
+def test_blocks_that_are_lost_of_the_first_readout_are_not_taken_from_the_second(lost):
+    """The window is wider than the distance of readouts, and nobody knows that yet."""
+    bench = Bench()
+    order = [*lost, *np.delete(ALL, lost)]
+    bench.add(np.delete(ALL, lost), T0, 0)
+    for n in range(1, 40):
+        for module in order:
+            bench.add(module, T0 + n * MS, n)
+    bench.drain()
+    assert bench.sets == [([0], 32 - len(lost)), *(([n], 32) for n in range(1, 40))]
+
+
+@pytest.mark.parametrize(("slow", "fast"), [(100 * MS, MS), (12 * MS, MS), (MS, 100 * MS)])
+def test_another_rate_costs_nothing(slow, fast):
+    bench = Bench()
+    time_ns, n = T0, 0
+    for period, n_readouts in ((slow, 50), (fast, 50), (slow, 50)):
+        for _ in range(n_readouts):
+            for module in np.roll(ALL, n):
+                bench.add(module, time_ns + 7 * module, n)
+            time_ns, n = time_ns + period, n + 1
+            bench.tick(period / SECOND)
+    bench.drain()
+    assert bench.sets == [([i], 32) for i in range(n)]
+    assert bench.counters["used"] == 32 * n
 
 
 def test_the_first_block_gives_the_time_tag():
     bench = Bench()
     bench.add([3, 2], [T0 + 5, T0], 0)
     bench.add(np.delete(ALL, [2, 3]), T0 + 9, 0)
+    bench.drain()
     assert bench.out[0]["time_ns"] == T0 + 5
     assert bench.out[0]["timestamps"][2].tolist() == [T0, T0 + 5]
 
@@ -88,6 +129,7 @@ def test_patience_can_be_longer():
 def test_expected_modules_can_be_named():
     bench = Bench(expected=(3, 4))
     bench.add([3, 4], T0, 0)
+    bench.tick(0.1)
     assert bench.sets == [([0], 2)]
     bench.add(5, T0, 0)
     assert bench.counters["late"] == 1
@@ -285,6 +327,7 @@ def test_the_count_begins_anew():
 def test_readouts_are_the_receivers_own():
     bench = Bench()
     bench.add(ALL, T0, 0)
+    bench.tick(0.1)
     first = bench.out[0].copy()
     for i in range(1, 5):
         bench.add(ALL, T0 + i * STEP, i)

@@ -68,17 +68,21 @@ class BlockReceiver:
         """Datagrams that were whole, (module,)."""
         return np.array(self._port.datagrams_of_module(), np.int64)
 
-    def fill(self, readouts: OpenReadouts, timeout: float, gather_s: float = 0.0) -> bool:
-        """Put the blocks of what comes into readouts; return whether anything came, whole or not.
+    def fill(self, readouts: OpenReadouts, timeout: float, gather_s: float = 0.0) -> tuple[bool, bool]:
+        """Put the blocks of what comes into readouts, in native code without Python's lock.
 
-        It returns when a readout is done, when something is to be decided, or after `timeout` seconds: then
-        it is the turn of `forebay.assemble.timed.TimedBuilder.tick`. With `timeout` 0 it waits for nothing.
-        All that in native code without Python's lock.
+        It returns when something is due: a readout is done or overdue, or a block was refused. Then it is
+        the turn of `forebay.assemble.timed.TimedBuilder.tick`. And it returns after `timeout` seconds; with
+        0 it waits for nothing.
 
         Parameters
         ----------
         gather_s:
             Where there are very many datagrams, wait so long between two looks: they cost less together.
+
+        Returns
+        -------
+        Whether anything came, whole or not; and whether something is due.
 
         Raises
         ------

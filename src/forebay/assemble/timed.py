@@ -29,7 +29,7 @@ COUNTERS = (
 """Of `TimedBuilder`, in the order in which tables show them."""
 
 _STEP = 1024  # blocks that are looked at together
-_MOST = 2**62
+_MOST = 2**60 - 1
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,8 @@ class TimedBuilder:
 
     A readout is released when every expected module is there, or has gone far beyond it, and no older one
     is open; or when it has waited `buffer_ns`; or when too many are open. The first block of a readout
-    gives it its time tag.
+    gives it its time tag. Of a run, the first readout waits for the second one, for twice the window and
+    10 ms at most: that shows how close readouts lie, and which blocks are of which.
 
     Refused are blocks of readouts that are gone (late), blocks that came before (duplicate) and blocks
     whose time tags cannot be (implausible). Where the refused blocks show that the clock of the camera
@@ -88,10 +89,10 @@ class TimedBuilder:
         self.rules = rules
         expected = range(N_MODULES) if rules.expected is None else rules.expected
         self.readouts = OpenReadouts(
-            rules.window_ns,
-            rules.buffer_ns,
+            min(rules.window_ns, _MOST),
+            min(rules.buffer_ns, _MOST),
             rules.buffer_length,
-            rules.max_jump_ns,
+            min(rules.max_jump_ns, _MOST),
             min(rules.patience, _MOST),
             sum(1 << module for module in set(expected)),
             rules.expected is not None,
@@ -211,7 +212,7 @@ class TimedBuilder:
         self._take_in(modules, block_bytes, arrived_ns, now_ns)
 
     def _release(self, now_ns: int) -> None:
-        self._give(self.readouts.n_done)
+        self._give(self.readouts.n_done(now_ns))
         if (n_many := len(self.readouts) - self.rules.buffer_length) > 0:
             self._released["evicted"] += n_many
             self._give(n_many)
@@ -222,7 +223,7 @@ class TimedBuilder:
             self.readouts.drop(strays)
             if due:
                 self._give(due[-1] + 1)
-            self._give(self.readouts.n_done)
+            self._give(self.readouts.n_done(now_ns))
 
     def _is_stray(self, i: int) -> bool:
         """Whether an overdue readout is one that the camera has not come to."""

@@ -101,7 +101,7 @@ class ReadoutAssembler:
         self._sinks = list(sinks)
         self._block_log = block_log
         if block_log is not None:
-            self._builder.readouts.trace()
+            self._builder.readouts.trace(True)
         self._lock = threading.Lock()
         self._publishes = True
         self._withheld = 0
@@ -140,17 +140,19 @@ class ReadoutAssembler:
 
     def _step(self, timeout: float) -> bool:
         """Take what comes until there is something to do; return whether anything came, whole or not."""
-        has_come = self._receiver.fill(self._builder.readouts, timeout, self._camera.gather_s)
-        self._log_blocks(self._builder.readouts.take_trace().view(LINE))
-        with self._lock:
-            readouts = self._builder.tick(time.monotonic_ns())
-        self._hand_on(readouts)
+        has_come, is_due = self._receiver.fill(self._builder.readouts, timeout, self._camera.gather_s)
+        if self._block_log is not None:
+            self._log_blocks(self._block_log, self._builder.readouts.take_trace().view(LINE))
+        if is_due:
+            with self._lock:
+                readouts = self._builder.tick(time.monotonic_ns())
+            self._hand_on(readouts)
         return has_come
 
-    def _log_blocks(self, lines: NDArray[np.void]) -> None:
-        block_log = self._block_log
-        if block_log is not None and len(lines) and not self._try(lambda: block_log.append(lines)):
+    def _log_blocks(self, block_log: QueuedSink, lines: NDArray[np.void]) -> None:
+        if len(lines) and not self._try(lambda: block_log.append(lines)):
             self._block_log = None
+            self._builder.readouts.trace(False)
 
     def _hand_on(self, readouts: NDArray[np.void]) -> None:
         if not len(readouts):
