@@ -12,7 +12,7 @@ from typing import NamedTuple, Protocol
 from forebay.errors import WireError
 from forebay.event import Event
 from forebay.ports import Source
-from forebay.pulse import PulseRange
+from forebay.pulse import MAX_PULSE_ID, PulseRange
 from forebay.service.analyzer import KINDS, Analyzer
 from forebay.service.bsread_disk import open_ring
 from forebay.service.bsread_window import Window
@@ -140,17 +140,16 @@ def record_stream(
     try:
         file = ChannelFile(path, recording)
         window = Window(source, idle_s=idle_s, first_pulse=pulses.first if pulses else None)
-        if pulses is not None:
-            window.set_last_pulse(pulses.last)
-        counted = _Counted(window, count, idle_s, recorded, pulses, stop)
+        window.set_last_pulse(pulses.last if pulses else MAX_PULSE_ID)  # nothing is held back for a later end
+        counted = _Counted(window, count, recorded, pulses, stop)
         try:
             pump(counted, [file], lambda: False)
         finally:
-            file.conclude(window.reason or "stopped", Counters())
+            recorded.reason = recorded.reason or window.reason or "stopped"
+            file.conclude(recorded.reason, Counters())
             file.close()
     finally:
         source.close()
-    recorded.reason = window.reason or recorded.reason or "stopped"
     recorded.messages = file.counters["written"]
     if file.manifest is not None:
         recorded.channels = len(file.manifest.channels)
@@ -159,35 +158,31 @@ def record_stream(
 
 
 class _Counted:
-    """A source that ends after so many events, when nothing came for long, and soon after `stop`."""
+    """A source that ends after so many events, and soon after `stop`."""
 
     def __init__(
         self,
         source: Window,
         count: int | None,
-        idle_s: float,
         recorded: Recorded,
         pulses: PulseRange | None,
         stop: Callable[[], bool],
     ) -> None:
         self._source = source
         self._left = count
-        self._idle_s = idle_s
         self._recorded = recorded
         self._pulses = pulses
         self._stop = stop
-        self._heard = time.monotonic()
 
     def read(self, timeout: float) -> Sequence[Event] | None:
         if self._left == 0:
             self._recorded.reason = "count reached"
             return None
-        if self._stop() or time.monotonic() - self._heard > self._idle_s:
+        if self._stop():
             self._source.finish()
         events = self._source.read(timeout)
         if not events:
             return events
-        self._heard = time.monotonic()
         if self._pulses is not None:
             events = [event for event in events if event.pulse_id in self._pulses]
         if self._left is not None:
