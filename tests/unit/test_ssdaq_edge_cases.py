@@ -196,6 +196,7 @@ def test_the_first_readout_after_a_pause(pause_s):
     i = np.arange(1)
     for module in ALL:  # one datagram at a time
         bench.add(module, T0 + pause_s * SECOND + STEP, 1 + i)
+    bench.tick(0.1)  # nobody knows yet how close readouts lie
     assert bench.sets == whole(0, 2)
 
 
@@ -214,6 +215,7 @@ def test_time_tags_of_a_module_that_differ_by_nothing():
     bench = Bench()
     bench.add([0, 0], T0, [0, 99])
     bench.add(ALL[1:], T0, 0)
+    bench.tick(0.1)
     assert bench.sets == whole(0, 1)
     assert bench.counters["duplicate"] == 1
 
