@@ -1,4 +1,4 @@
-"""The Operator of larpix-daq with a core in the hands of the test: what it sends, what it takes for answers."""
+"""Operator of larpix-daq with a core in the hands of the test: what it sends, what it makes of answers."""
 
 import socket
 import threading

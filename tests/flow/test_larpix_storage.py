@@ -123,3 +123,17 @@ def test_a_block_that_is_none_is_counted(stand):
         assert stand.report(0.02) is None
     stand.enter("STOP", 2)
     assert stand.report().account["messages_malformed"] == 1
+
+
+def test_a_directory_that_cannot_be_made_is_said_and_the_storage_lives(stand, tmp_path):
+    (tmp_path / "file").touch()
+    stand.storage._directory = tmp_path / "file" / "data"
+    stand.enter("READY", 1)
+    assert "Give another directory" in stand.report().failed
+    stand.storage._directory = tmp_path
+    stand.enter("STOP", 2)
+    stand.enter("READY", 3)
+    done = stand.report()
+    while done.transition != 3:
+        done = stand.report()
+    assert not done.failed

@@ -76,6 +76,14 @@ def test_a_run_with_all_its_confirmations(stand):
     assert stand.book.runs[0]["state"] == "ended"
 
 
+def test_a_run_without_storage_is_prepared_with_a_warning():
+    stand = Stand()
+    stand.register(BOARD, "LArPix board", "BOARD")
+    said = answer(stand.confirm(BOARD, stand.ask("READY")))
+    assert said["result"] == "UPDATED"
+    assert "No Offline storage has registered" in said["metadata"]["reason"]
+
+
 def test_nothing_is_updated_before_the_last_confirmation(stand):
     got = stand.confirm(STORAGE, stand.ask("READY"))
     assert answer(got) is None

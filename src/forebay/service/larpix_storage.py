@@ -100,7 +100,11 @@ class Storage(Part):
         if self._file is None:
             self.wait_for_input(lambda _message: None)  # of no run
             self._forget()
-            self._directory.mkdir(parents=True, exist_ok=True)
+            try:
+                self._directory.mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                what = f"{self._directory} cannot be made: {error.strerror}."
+                raise StoreError(what, "Give another directory: -o DIRECTORY.") from error
             self._path = file_path(self._directory, datetime.now(UTC))
             recording = msgspec.structs.replace(self._recording, run=run)
             self._file = LarpixFile(self._path, recording, lambda: Counters(receiver=self._boards))

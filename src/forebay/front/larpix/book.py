@@ -14,7 +14,7 @@ class OpenRun:
     Attributes
     ----------
     components:
-        Names of those that took part when it was prepared.
+        Names of those without which it cannot go on.
     """
 
     number: int

@@ -11,7 +11,9 @@ from forebay.wire.xylem import Register
 BEATS: Final = 5
 """Heartbeats without a sign of life after which a component, or the core, is given up."""
 
-ESSENTIAL: Final = ("LArPix board", "LArPix aggregator", "Offline storage")
+STORAGE: Final = "Offline storage"
+
+ESSENTIAL: Final = ("LArPix board", "LArPix aggregator", STORAGE)
 """Components without which a run cannot go on."""
 
 BOARD_GROUP: Final = "BOARD"

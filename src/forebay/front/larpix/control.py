@@ -7,7 +7,7 @@ from typing import Any
 
 from forebay.errors import ForebayError
 from forebay.front.larpix.book import Book
-from forebay.front.larpix.clients import ESSENTIAL, Client, Clients
+from forebay.front.larpix.clients import STORAGE, Client, Clients
 from forebay.front.larpix.transition import NEXT, Asker, Transition
 from forebay.wire import xylem as x
 
@@ -91,7 +91,7 @@ class Control:
         if self._now is not None:
             self._now.remarks.append(what)
             self._go_on(now)
-        elif set(names) & set(ESSENTIAL):
+        else:
             self._begin("STOP", what, None, now)
 
     # What anybody may know
@@ -147,7 +147,7 @@ class Control:
                 asker.who,
                 comment,
                 configuration if isinstance(configuration, dict) else {},
-                self._clients.names,
+                [client.name for client in self._clients if client.is_essential],
             )
             self.owner, self._files = named, {}
         if self._now is not None:
@@ -303,7 +303,7 @@ class Control:
             if done.target == "RUN" and self.run is not None:
                 remark = self._booked(self._book.begin)
             self._say("state", {"state": self.state, "run": self.run, "remark": remark})
-            self._answer(done.asker, "UPDATED")
+            self._answer(done.asker, "UPDATED", self._warning(done.target))
             return
         done.remarks += differences(done.accounts)
         self.last_end = "; ".join([done.reason, *done.remarks])
@@ -317,6 +317,10 @@ class Control:
         else:
             self._answer(done.asker, "UPDATED")
         self.run, self.owner = None, ""
+
+    def _warning(self, target: str) -> str:
+        is_stored = target != "READY" or self._clients.named(STORAGE) is not None
+        return "" if is_stored else f"No {STORAGE} has registered: packets of this run are not stored."
 
     def _booked(self, book: Callable[[int], None]) -> str:
         """Book something of the run; return what went wrong, which must not hold up a run."""
