@@ -1,10 +1,13 @@
 """forebay check on .sof: whole, cut short, damaged; recovered and converted."""
 
+import json
 import struct
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
+from forebay.cli.app import app
 from forebay.errors import StoreError, WireError
 from forebay.store.check import check_file, checks
 from forebay.store.paths import part_of
@@ -178,3 +181,41 @@ def test_many_objects_make_many_bunches():
     assert found.objects == objects
     assert len(found.bunches) == 3
     assert all(bunch.is_linked for bunch in found.bunches)
+
+
+def convert(*words):
+    return CliRunner().invoke(app, ["camera", "convert-sof", *map(str, words)])
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+def test_containers_become_lines(tmp_path, path):
+    done = convert(path, tmp_path / "a.jsonl")
+    assert done.exit_code == 0, done.output
+    lines = [json.loads(line) for line in (tmp_path / "a.jsonl").read_text(encoding="utf-8").splitlines()]
+    assert len(lines) == len(read_sof(path).objects)
+    assert not any("malformed" in line for line in lines)
+    assert all({"sender", "event_counter", "TACK"} & line.keys() for line in lines)
+
+
+def test_the_command_says_what_is_wrong(tmp_path):
+    found = written(tmp_path / "a.sof")
+    assert convert(tmp_path / "a.sof", tmp_path / "b.sof", "--old").exit_code == 0
+    assert read_sof(tmp_path / "b.sof").version == 0
+    cut = tmp_path / "cut.sof"
+    cut.write_bytes((tmp_path / "a.sof").read_bytes()[: found.bunches[3].trailer])
+    done = convert(cut, tmp_path / "c.sof", "--compression", "none")
+    assert done.exit_code == 1
+    assert "is damaged" in done.output
+    assert read_sof(tmp_path / "c.sof").objects == TRIGGERS * 3
+    assert convert(cut, tmp_path / "d.sof", "--compression", "lzo").exit_code != 0
+
+
+def test_frames_become_lines(tmp_path):
+    file = SofFile(tmp_path / "a.sof", Kind.FRAME)
+    file.append([(VECTORS / "sof/frame_example.bin").read_bytes(), b"none"])
+    file.close()
+    assert problems(tmp_path / "a.sof") == {("objects", "note")}
+    assert convert(tmp_path / "a.sof", tmp_path / "a.jsonl").exit_code == 0
+    lines = (tmp_path / "a.jsonl").read_text(encoding="utf-8").splitlines()
+    assert json.loads(lines[0])["ro"] == {"class": "SSReadout", "bytes": 16416}
+    assert "malformed" in json.loads(lines[1])

@@ -18,6 +18,8 @@ from tests.system.ssdaq_stand import PATIENCE_S, until
 from forebay.service.readout_successor import DataReader, SSDataReaderB
 from forebay.store.check import check_file
 from forebay.store.readout_reader import ReadoutReader
+from forebay.store.recover import recover
+from forebay.store.sof_file import read_sof
 from forebay.stream.messages import MessageListener
 from forebay.wire import cdts
 
@@ -268,3 +270,29 @@ def test_receivers_log_to_the_log_receiver_too(daq):
     record = cdts.decode(cdts.LOG, found[0])
     assert record["sender"] == "ssdaq.Tel"
     assert record["message"].startswith("receiving")
+
+
+def test_a_killed_writer_loses_only_what_it_had_for_less_than_a_second(tmp_path):
+    with zmq.Context() as context, context.socket(zmq.XPUB) as publisher:
+        publisher.linger = 0
+        port = publisher.bind_to_random_port("tcp://127.0.0.1")
+        writer = subprocess.Popen(command("log_writer", "-i", "127.0.0.1", "-l", port, tmp_path / "log"))
+        try:
+            assert publisher.poll(PATIENCE_S * 1000)
+            publisher.recv()
+            records = [log_record(0, k) for k in range(100)]
+            for record in records:
+                publisher.send(record)
+
+            def parts():
+                return [path for path in tmp_path.glob("log*.sof.part") if len(read_sof(path).objects) == 100]
+
+            (part,) = until(
+                parts, "a bunch on disk"
+            )  # nothing comes any more, and it is written all the same
+        finally:
+            writer.kill()
+            writer.wait()
+    found = recover(part)
+    assert DataReader(found).sof.objects == records
+    assert check_file(found).problems == []

@@ -12,7 +12,7 @@ import typer
 from forebay.cli import operate, tools
 from forebay.cli.bs import bs_app
 from forebay.cli.camera import camera_app
-from forebay.cli.camera_daq import triggers
+from forebay.cli.camera_daq import convert_sof, triggers
 from forebay.cli.catalog import catalog_app
 from forebay.cli.config import config_app
 from forebay.cli.epics import epics_app
@@ -37,6 +37,7 @@ app.add_typer(config_app, name="config")
 app.add_typer(tools.sim_app, name="sim")
 app.add_typer(bs_app, name="bs")
 camera_app.command("triggers")(triggers)
+camera_app.command("convert-sof")(convert_sof)
 app.add_typer(camera_app, name="camera")
 app.add_typer(epics_app, name="epics")
 app.add_typer(larpix_app, name="larpix")

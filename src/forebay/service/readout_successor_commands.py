@@ -18,7 +18,8 @@ from forebay.service.readout_classes import SSFileWriter
 from forebay.service.readout_successor import SSFileWriterB
 from forebay.service.sof_writer import LogWriter, SofWriter, TimestampWriter, TriggerWriter
 from forebay.stream.messages import MessageListener
-from forebay.wire import ssreadout, trigger
+from forebay.wire import frame, ssreadout, trigger
+from forebay.wire.sof import Kind
 
 _POLL_S = 0.1
 
@@ -60,6 +61,7 @@ _SHOWN: Mapping[str, Callable[[bytes], Mapping[str, Any]]] = {
     "mon": unpack_mon,
     "tel": unpack_tel,
 }
+_SHOWN_OF_KIND: Mapping[int, str] = {Kind.LOG: "log", Kind.TIMESTAMP: "timestamp", Kind.TRIGGER: "trigger"}
 _WRITERS: Mapping[str, Callable[..., SSFileWriter | SofWriter]] = {
     "slowsig": SSFileWriterB,
     "aslowsig": partial(SSFileWriterB, telescope=(LOCAL_IP, PORTS["tel"])),
@@ -105,6 +107,18 @@ def dump(stream: str) -> NoReturn:
         print(f"chec-{stream}-dumper: {error}", file=sys.stderr)
         raise SystemExit(1) from None
     raise SystemExit(0)
+
+
+def shown_of_kind(message: bytes, kind: int) -> Mapping[str, Any]:
+    """Return an object of a container as the dumpers show it, ready for JSON."""
+    try:
+        if kind == Kind.FRAME:
+            return {part.key: {"class": part.kind, "bytes": len(part.data)} for part in frame.decode(message)}
+        if kind not in _SHOWN_OF_KIND:
+            return {"bytes": message.hex()}
+        return _SHOWN[_SHOWN_OF_KIND[kind]](message)
+    except WireError as error:
+        return {"malformed": str(error)}
 
 
 def _lines(messages: Iterable[bytes], shown: Callable[[bytes], Mapping[str, Any]]) -> Iterable[str]:

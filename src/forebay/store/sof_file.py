@@ -5,7 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -190,13 +190,34 @@ def convert_sof(source: Path, final: Path, compressor: Compressor | None) -> Sof
     WireError
         If `source` is no container.
     """
-    check_free(final)
     found = read_sof(source)
     created_s = found.created_s or int(time.time())
     if compressor is None:
         parts = encode_old(found.objects, found.kind)
     else:
         parts = encode(found.objects, found.kind, compressor, created_s, found.software or m.software())
+    _write_whole(final, parts)
+    return found
+
+
+def write_lines(source: Path, final: Path, line: Callable[[bytes, int], str]) -> Sof:
+    """Write a line for each object of a container into a new text file, and return what was read.
+
+    Raises as `convert_sof`.
+
+    Parameters
+    ----------
+    line:
+        Makes a line, without its end, of an object and the kind of the container's objects.
+    """
+    found = read_sof(source)
+    _write_whole(final, (f"{line(one, found.kind)}\n".encode() for one in found.objects))
+    return found
+
+
+def _write_whole(final: Path, parts: Iterable[bytes]) -> None:
+    """Write a file that is whole or not there, over no other."""
+    check_free(final)
     part = part_of(final)
     try:
         with part.open("xb") as file:
@@ -209,7 +230,6 @@ def convert_sof(source: Path, final: Path, compressor: Compressor | None) -> Sof
         raise explain(error, f"Cannot write {final}") from error
     finally:
         part.unlink(missing_ok=True)
-    return found
 
 
 @contextmanager
