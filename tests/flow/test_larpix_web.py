@@ -110,10 +110,10 @@ def port():
         return sock.getsockname()[1]
 
 
-@pytest.mark.parametrize("base", ["", "/api"])
+@pytest.mark.parametrize("base", ["", "/api", "/"])
 def test_routes_of_both_generations(client, desk, base):
     desk.start()
-    web = client()
+    web, url = client(), f"http://localhost{base}"
     for method, path, body in (
         ("POST", "/state", {"new": "READY", "old": "STOP"}),
         ("POST", "/component", {"new": "a", "all": ["a"]}),
@@ -121,18 +121,18 @@ def test_routes_of_both_generations(client, desk, base):
         ("POST", "/packets", {"rate": "1.00"}),
         ("POST", "/boards", {"filename": "pcb-3", "shortname": True}),
     ):
-        done = web.request(method, base + path, json=body)
+        done = web.request(method, url + path, json=body)
         assert (done.status_code, done.content) == (204, b""), path
     assert desk.asked[-1] == ("anyone by web", "load", "controller/pcb-3_chip_info.json")
-    assert web.get(f"{base}/boards").json() == {"data": [], "current": "pcb-1"}
-    assert web.get(f"{base}/routines").json()["message"]["result"][0]["name"] == "hello_world"
-    assert web.get(f"{base}/command/actionid/3").json() == [{"name": "hello_world", "params": []}]
-    assert web.get(f"{base}/command/actionid/77").status_code == 404
-    assert web.get(f"{base}/pixels?filename=x").json()["layout"] is None
-    assert web.post(f"{base}/pixels?filename=x").status_code == 400
-    assert len(web.get(f"{base}/packets").json()["packets"]) == 100
+    assert web.get(f"{url}/boards").json() == {"data": [], "current": "pcb-1"}
+    assert web.get(f"{url}/routines").json()["message"]["result"][0]["name"] == "hello_world"
+    assert web.get(f"{url}/command/actionid/3").json() == [{"name": "hello_world", "params": []}]
+    assert web.get(f"{url}/command/actionid/77").status_code == 404
+    assert web.get(f"{url}/pixels?filename=x").json()["layout"] is None
+    assert web.post(f"{url}/pixels?filename=x").status_code == 400
+    assert len(web.get(f"{url}/packets").json()["packets"]) == 100
     for path in ("rates", "histograms", "glance", "messages", "counters", "triggers", "state"):
-        assert web.get(f"{base}/{path}").status_code == 200, path
+        assert web.get(f"{url}/{path}").status_code == 200, path
 
 
 def test_what_the_core_says_is_passed_on(client, desk):

@@ -18,6 +18,7 @@ from forebay.front.larpix.web import (
     add_pixels,
     add_posts,
     add_questions,
+    merged_slashes,
     no_events,
 )
 
@@ -159,9 +160,9 @@ def monitor_app(
     except ImportError as error:
         no_events(app, error.name or "socketio")
         add_posts(app, lambda _event, _body: None)
-        return MonitorApp(app, app, lambda guarded: guarded, lambda: None)
+        return MonitorApp(app, merged_slashes(app), lambda guarded: guarded, lambda: None)
     look = {"data-rate": seen.data_rate, "packets": seen.packets, "messages": seen.messages}
-    events = Events(desk, look, app)
+    events = Events(desk, look, merged_slashes(app))
     add_posts(app, events.tell)
 
     def tell() -> None:

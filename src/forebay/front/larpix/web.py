@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Annotated, Any, Final, Literal
 
@@ -60,6 +61,17 @@ def who_operates(request: Request) -> str:
 Operating = Annotated[str, Depends(who_operates)]
 _TAKEN: Final = 204
 _READER = "web"
+
+
+def merged_slashes(app: Any) -> Any:
+    """Return an ASGI application that takes ``//state`` for ``/state``: so the original's core writes it."""
+
+    async def asgi(scope: dict[str, Any], receive: Any, send: Any) -> None:
+        if "//" in scope.get("path", ""):
+            scope = {**scope, "path": re.sub("/+", "/", scope["path"])}
+        await app(scope, receive, send)
+
+    return asgi
 
 
 def add_posts(app: FastAPI, tell: Callable[[str, Any], None]) -> None:
