@@ -121,12 +121,14 @@ def test_it_reads_our_packets_of_the_first_chips(tmp_path):
         assert theirs["channel"] == row["channel_id"]
 
 
-def test_it_reads_our_configurations_and_notes(tmp_path):
+@pytest.mark.parametrize("version", ["2", "2b", "lightpix-1"])
+def test_it_reads_our_configurations_and_notes(tmp_path, version):
     asked = {"threshold_global": 40, "pixel_trim_dac": list(range(31)) * 2 + [5, 6]}
-    chip = registers.with_settings(registers.default_registers("2"), asked, "2")
+    chip = registers.with_settings(registers.default_registers(version), asked, version)
+    boards = {name: lm.Board(board.io_group, version) for name, board in BOARDS.items()}
     file = LarpixFile(
         tmp_path / "a.h5",
-        lm.LarpixRecording(boards=BOARDS, chips=(lm.ChipRegisters(1, 3, 17, "2", chip.tobytes()),)),
+        lm.LarpixRecording(boards=boards, chips=(lm.ChipRegisters(1, 3, 17, version, chip.tobytes()),)),
     )
     file.note(SECOND, "Beginning run")
     file.close()

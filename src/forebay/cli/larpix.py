@@ -15,6 +15,10 @@ if TYPE_CHECKING:
 larpix_app = typer.Typer(help="LArPix: PACMAN boards and their files.", no_args_is_help=True)
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
+ChipsOption = Annotated[
+    list[Path] | None,
+    typer.Option(metavar="PATH", help="Configurations of chips, files or folders of *.json, for `configs`."),
+]
 AsicOption = Annotated[str, typer.Option("--asic", help="Version of the chips: 1, 2, 2b, lightpix-1 or 3.")]
 
 
@@ -110,6 +114,11 @@ def record(
     file_seconds: Annotated[float, typer.Option(min=0, help="Next file after so long; 0 never.")] = 0.0,
     file_bytes: Annotated[int, typer.Option(min=0, help="Next file after so many bytes; 0 never.")] = 0,
     namespace: Annotated[str | None, typer.Option(help="Of the catalogue entry beside each file.")] = None,
+    chip_configs: ChipsOption = None,
+    embed: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Folder that goes into every file as it is (daq_configs)."),
+    ] = None,
     json: JsonOption = False,
 ) -> None:
     """Record from boards; what they sent before the stop is written, and every word accounted for."""
@@ -117,6 +126,7 @@ def record(
     from forebay.service.larpix_record import counters_of
     from forebay.service.larpix_record import record as record_boards
     from forebay.service.process import stop_on_signal
+    from forebay.store.larpix_chips import packed, read_chips
     from forebay.store.larpix_manifest import Board, LarpixRecording
     from forebay.store.larpix_series import LarpixSeries, SeriesOptions
     from forebay.stream.pacman import PacmanInlet
@@ -128,6 +138,8 @@ def record(
         boards={one.name: Board(one.io_group, one.asic_version) for one in addresses},
         run=run,
         data_stream=stream,
+        chips=read_chips(chip_configs) if chip_configs else (),
+        daq_configs=packed(embed) if embed else b"",
     )
     options = SeriesOptions(file_seconds, file_bytes, namespace)
     inlet = PacmanInlet(addresses)
@@ -166,14 +178,21 @@ def convert(
     asic_of: Annotated[
         list[str] | None, typer.Option(metavar="GROUP=ASIC", help="Of one io group, where they differ.")
     ] = None,
+    chip_configs: ChipsOption = None,
     json: JsonOption = False,
 ) -> None:
     """Write the packets of a raw file, ours or larpix-control's, to a packet file."""
+    from forebay.store.larpix_chips import read_chips
     from forebay.store.larpix_convert import convert as convert_file
 
     versions = dict(_group_and_rest(text) for text in asic_of or [])
     manifest = convert_file(
-        raw, packets, format_version=format_version, asic_versions=versions, asic_version=asic
+        raw,
+        packets,
+        format_version=format_version,
+        asic_versions=versions,
+        asic_version=asic,
+        chips=read_chips(chip_configs) if chip_configs else (),
     )
     words = sum(board.counters["words"] for board in manifest.boards.values())
     _print(

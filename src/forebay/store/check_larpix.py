@@ -156,7 +156,7 @@ def _check_counters(content: LarpixContent) -> Found:
         return
     for name, own in manifest.counters.difference.receiver.items():
         if n := own.get("full_queues"):
-            yield "note", None, f"{name}: its queue was full, perhaps, {n} times; it may have dropped messages."
+            yield "note", None, f"{name}: its queue was full, perhaps, {n} times; it then drops messages."
         if n := own.get("disconnections"):
             yield "note", None, f"{name} was lost {n} times; what it sent before it was back is missing."
     counts = manifest.counters.end.recorder

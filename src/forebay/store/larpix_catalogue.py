@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from forebay.store.larpix_manifest import LarpixManifest
+from forebay.store.larpix_manifest import LarpixManifest, subrun_number
 from forebay.store.paths import explain, sync
 
 _BLOCK = 4 * 2**20
@@ -27,19 +27,28 @@ def checksum(path: Path) -> str:
 
 def entry(path: Path, manifest: LarpixManifest, namespace: str) -> dict[str, Any]:
     """Return what a catalogue wants to know of a closed file."""
+    start, end = _seconds(manifest.start_time), _seconds(manifest.end_time)
     metadata: dict[str, Any] = {
+        "core.application.family": "larpix",
+        "core.application.name": "forebay",
+        "core.application.version": manifest.software.removeprefix("forebay "),
         "core.data_tier": _TIERS[manifest.form],
-        "core.data_stream": manifest.data_stream,
+        "core.data_stream": manifest.data_stream or "commissioning",
         "core.file_format": "hdf5",
         "core.file_type": "detector",
-        "core.start_time": _seconds(manifest.start_time),
-        "core.end_time": _seconds(manifest.end_time),
+        "core.file_content_status": "good",
+        "core.run_type": namespace,
+        "core.start_time": start,
+        "core.end_time": end,
+        "core.first_event_number": int(start),
+        "core.last_event_number": int(end),
         "core.event_count": manifest.rows,
+        "retention.class": "rawdata",
+        "retention.status": "active",
     }
     if manifest.run is not None:
         metadata["core.runs"] = [manifest.run]
-        subrun = subrun_number(manifest.run, manifest.subrun or 1)
-        metadata["core.runs_subruns"] = [subrun]
+        metadata["core.runs_subruns"] = [subrun_number(manifest.run, manifest.subrun or 1)]
     return {
         "name": path.name,
         "namespace": namespace,
@@ -47,11 +56,6 @@ def entry(path: Path, manifest: LarpixManifest, namespace: str) -> dict[str, Any
         "checksums": {"adler32": checksum(path)},
         "metadata": metadata,
     }
-
-
-def subrun_number(run: int, subrun: int) -> int:
-    """Return the number of a subrun that no other run has; subruns count from 1."""
-    return 10_000 * run + subrun
 
 
 def write_entry(path: Path, manifest: LarpixManifest, namespace: str) -> Path:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +10,13 @@ from numpy.typing import NDArray
 
 from forebay.store import manifest as m
 from forebay.store.larpix_file import Account
-from forebay.store.larpix_manifest import Board, LarpixManifest, LarpixRecording, check_recording
+from forebay.store.larpix_manifest import (
+    Board,
+    ChipRegisters,
+    LarpixManifest,
+    LarpixRecording,
+    check_recording,
+)
 from forebay.store.larpix_read import RawFile, RawMessages
 from forebay.store.larpix_tree import PacketTree
 from forebay.store.paths import check_free, explain, link_in_place, part_of, sync
@@ -27,6 +33,7 @@ def convert(
     asic_versions: Mapping[int, str] | None = None,
     asic_version: str = "2",
     direction: int = FROM_CHIP,
+    chips: Sequence[ChipRegisters] = (),
     block: int = 65536,
 ) -> LarpixManifest:
     """Write the packets of a raw file into a new packet file, in the order of the messages.
@@ -39,6 +46,8 @@ def convert(
         Io group -> version of its chips; `asic_version` for all others.
     direction:
         Of words from chips; larpix-control's converter writes 0 (`TO_CHIP`).
+    chips:
+        Configurations to write beside the packets.
     block:
         Messages at a time.
 
@@ -49,16 +58,18 @@ def convert(
     forebay.errors.ConfigError
         If there is no such format version.
     """
-    chips = dict(asic_versions or {})
+    versions = dict(asic_versions or {})
     check_free(packets)
     part = part_of(packets)
     with RawFile(raw) as source:
         groups = np.unique(source.file["msg_headers"]["io_groups"]).tolist()
         recording = LarpixRecording(
             format_version=format_version,
-            boards={f"io_group_{group}": Board(group, chips.get(group, asic_version)) for group in groups},
+            boards={f"io_group_{group}": Board(group, versions.get(group, asic_version)) for group in groups},
             configuration={"converted_from": raw.name},
             start_time=m.now(),
+            chips=tuple(chips),
+            daq_configs=source.daq_configs,
         )
         check_recording(recording)
         try:

@@ -55,6 +55,8 @@ class LarpixRecording(msgspec.Struct, frozen=True):
         As the catalogue names them; None where there is no run control.
     chips:
         Configurations to write beside the packets.
+    daq_configs:
+        A folder of configurations as it is, packed by `forebay.store.larpix_chips.packed`; nothing if empty.
     """
 
     form: Form = "packets"
@@ -65,6 +67,7 @@ class LarpixRecording(msgspec.Struct, frozen=True):
     subrun: int | None = None
     data_stream: str = ""
     chips: tuple[ChipRegisters, ...] = ()
+    daq_configs: bytes = b""
     requested: m.Request = m.Request()
     configuration: dict[str, Any] = {}
     counters: m.Counters = m.Counters()
@@ -121,6 +124,11 @@ class LarpixManifest(m.Manifest, frozen=True, kw_only=True):
     words_without_row: int = 0
 
 
+def subrun_number(run: int | None, subrun: int) -> int:
+    """Return the number of a subrun that no other run has, as catalogues have it; subruns count from 1."""
+    return subrun if run is None else 10_000 * run + subrun
+
+
 def check_recording(recording: LarpixRecording) -> None:
     """Refuse what cannot be written; `ConfigError` says what can be."""
     if recording.form == "packets":
@@ -134,7 +142,7 @@ def check_recording(recording: LarpixRecording) -> None:
     if recording.chips and (recording.form == "raw" or recording.format_version != "2.4"):
         raise ConfigError(
             "Configurations of chips cannot be written to this kind of file.",
-            "Write packets of format version 2.4, or leave them out.",
+            "Write packets of format version 2.4, or embed the folder as it is (daq_configs).",
         )
 
 

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from forebay.errors import StoreError
+from forebay.store.larpix_chips import version_from_control
 from forebay.store.larpix_manifest import ChipRegisters
 from forebay.wire.larpix.row import FLAGGED_ROW, OLD_NAMES, ROW, WIDE_ROW, Rows
 from forebay.wire.pacman_batch import PacmanArrays
@@ -38,6 +39,11 @@ class _Opened:
             raise StoreError(
                 f"{path} cannot be read as a LArPix file: {error}.", f"It needs the group {about}."
             ) from error
+
+    @property
+    def daq_configs(self) -> bytes:
+        """The folder of configurations that is embedded, packed; nothing if there is none."""
+        return self.file["daq_configs"][:].tobytes() if "daq_configs" in self.file else b""
 
     def close(self) -> None:
         """Close the file; may be called twice."""
@@ -93,7 +99,7 @@ class PacketFile(_Opened):
         found = []
         for name, dataset in self.file.items():
             if name == "configs" or name.startswith("configs_"):
-                version = _text(dataset.attrs.get("asic_version", "2"))
+                version = version_from_control(_text(dataset.attrs.get("asic_version", "2")))
                 found += [
                     ChipRegisters(
                         int(row["io_group"]),

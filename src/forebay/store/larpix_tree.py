@@ -13,7 +13,14 @@ import numpy as np
 import xxhash
 from numpy.typing import NDArray
 
-from forebay.store.larpix_manifest import CHUNK_MESSAGES, CHUNK_ROWS, ChipRegisters, LarpixRecording
+from forebay.store.larpix_chips import CONTROL_VERSIONS, top_folder
+from forebay.store.larpix_manifest import (
+    CHUNK_MESSAGES,
+    CHUNK_ROWS,
+    ChipRegisters,
+    LarpixRecording,
+    subrun_number,
+)
 from forebay.store.room import Room, WriteBack
 from forebay.wire.larpix.row import MESSAGE, PACKET_TYPES, SYNC, Rows, of_version, row_type, stored_type
 from forebay.wire.larpix.word import WordFormat, format_of
@@ -75,9 +82,10 @@ class _Open:
         self._about = self._file.create_group(about)
         created = datetime.fromisoformat(recording.start_time) if recording.start_time else datetime.now(UTC)
         self._about.attrs["created"] = self._about.attrs["modified"] = created.timestamp()
-        for name in ("run", "subrun"):
-            if (value := getattr(recording, name)) is not None:
-                self._about.attrs[name] = value
+        if recording.run is not None:
+            self._about.attrs["run"] = recording.run
+        if recording.subrun is not None:
+            self._about.attrs["subrun"] = subrun_number(recording.run, recording.subrun)
         if recording.data_stream:
             self._about.attrs["data_stream"] = recording.data_stream
 
@@ -88,6 +96,11 @@ class _Open:
 
     def _conclude(self, manifest: str) -> None:
         self._about.attrs["modified"] = datetime.now(UTC).timestamp()
+        if self._recording.daq_configs:
+            embedded = self._file.create_dataset(
+                "daq_configs", data=np.frombuffer(self._recording.daq_configs, np.uint8)
+            )
+            embedded.attrs["dirname"] = top_folder(self._recording.daq_configs)
         own = self._file.create_group("forebay")
         own["checksums"] = np.array(self._checksums, "<u8")
         own["manifest"] = manifest
@@ -195,7 +208,7 @@ class PacketTree(_Open):
                 row["registers"][: len(chip.registers)] = np.frombuffer(chip.registers, np.uint8)
             name = "configs" if version == versions[0] else f"configs_{version}"
             dataset = self._file.create_dataset(name, data=table, maxshape=(None,), chunks=(64,))
-            dataset.attrs["asic_version"] = version
+            dataset.attrs["asic_version"] = CONTROL_VERSIONS.get(version, version)
 
 
 class RawTree(_Open):
