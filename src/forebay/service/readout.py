@@ -17,6 +17,7 @@ from forebay.assemble.datagrams import BlockReceiver
 from forebay.assemble.timed import TimedBuilder, TimedRules
 from forebay.errors import StoreError
 from forebay.service.block_log import LINE
+from forebay.service.draining import until_stopped
 from forebay.service.process import say
 from forebay.service.queued import QueuedSink
 from forebay.stream.readouts import ReadoutListener, ReadoutPublisher
@@ -26,7 +27,6 @@ from forebay.wire.target import N_MODULES
 _LOOPBACK = IPv4Address("127.0.0.1")
 _POLL_S = 0.05
 _GATHER_S = 0.0005
-_DRAIN_S = 0.2  # nothing came for so long: nothing is on its way
 _LOOK_EVERY_S = 1.0
 
 
@@ -234,10 +234,10 @@ def rates(before: dict[str, Any], now: dict[str, Any], seconds: float) -> str:
     return ", ".join(said)
 
 
-def write_readouts(
-    listener: ReadoutListener, sink: ReadoutSink, stop: threading.Event, drain_s: float = _DRAIN_S
-) -> int:
-    """Write what a publisher sends until `stop`, drain what is in flight, close the sink; return how many.
+def write_readouts(listener: ReadoutListener, sink: ReadoutSink, stop: threading.Event) -> int:
+    """Write what a publisher sends until `stop`, and what is on its way then; return how many.
+
+    Listener and sink are closed at the end.
 
     Raises
     ------
@@ -247,15 +247,13 @@ def write_readouts(
     n = 0
     failure: StoreError | None = None
     try:
-        while failure is None:
-            readouts = listener.read(drain_s)
-            if not len(readouts) and stop.is_set():
-                break
+        for readouts in until_stopped(listener.read, stop):
+            n += len(readouts)
             try:
                 sink.append(readouts)
             except StoreError as error:
                 failure = error
-            n += len(readouts)
+                break
     finally:
         listener.close()
         sink.close()

@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from forebay.errors import ForebayError
+from forebay.service.draining import until_stopped
 from forebay.service.process import say
 from forebay.store.readout_series import free_path, names
 from forebay.store.sof_file import SofFile
 from forebay.stream.messages import MessageListener
 from forebay.wire.sof import Kind
 
-_DRAIN_S = 0.2
 _MIB = 2**20
 
 
@@ -78,7 +78,7 @@ class SofWriter(threading.Thread):
     def run(self) -> None:
         """Write until `close`; started by `start`."""
         try:
-            while (messages := self._listener.read(_DRAIN_S)) or not self._stop_asked.is_set():
+            for messages in until_stopped(self._listener.read, self._stop_asked):
                 if messages:
                     self._write(messages)
                 elif self._file is not None:
