@@ -311,9 +311,14 @@ def test_the_client_says_that_news_were_missed(gateway, client):
         next(watch)
 
 
-def test_a_bus_that_went_away_is_said(gateway, client):
+def test_a_bus_that_went_away_is_said(gateway, client, monkeypatch):
     connection, response = raw_watch(gateway)
     until(lambda: gateway.operator.watches and gateway.feed.n_watchers)
+
+    def stays_away():
+        raise BusError("gone")
+
+    monkeypatch.setattr(gateway.operator, "watch", stays_away)
     gateway.operator.watches[0].queue.put(BusError("gone"))
     assert events(response, 1)[0]["event"] == "gap"
     assert client._ask("GET", "/health", dict)["state"] == "alive"

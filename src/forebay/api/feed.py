@@ -18,7 +18,7 @@ from forebay.errors import BusError, CatalogError, ForebayError, ServiceError
 from forebay.job import ENDS, Job
 from forebay.run.operator import Operator
 from forebay.run.values import Update
-from forebay.run.watch import GAP
+from forebay.run.watch import GAP, Watch
 
 LOG = logging.getLogger("forebay")
 
@@ -123,19 +123,23 @@ class Feed:
         while not self._stop.is_set():
             try:
                 with self._operator.watch() as watch:
-                    self._is_hearing = True
-                    while not self._stop.is_set():
-                        update = watch.read(_READ_S)
-                        if update is not None and update.topic == GAP:
-                            self._say_gap()
-                        elif update is not None:
-                            self._take(update)
+                    self._hear(watch)
             except ForebayError as error:
                 LOG.warning("the bus cannot be heard", extra={"fields": {"reason": error}})
                 self._say_gap()
                 self._stop.wait(1.0)
-            finally:
-                self._is_hearing = False
+
+    def _hear(self, watch: Watch) -> None:
+        self._is_hearing = True
+        try:
+            while not self._stop.is_set():
+                update = watch.read(_READ_S)
+                if update is not None and update.topic == GAP:
+                    self._say_gap()
+                elif update is not None:
+                    self._take(update)
+        finally:
+            self._is_hearing = False
 
     def _take(self, update: Update) -> None:
         proposal = self._proposal_of(update)
