@@ -47,56 +47,15 @@ def test_a_run_to_its_last_packet(stand):
     stand.until(lambda: "stored" in (stand.directory / "log.txt").read_text())
 
 
-@pytest.mark.parametrize("killed", ["producer", "aggregator", "offline_storage"])
-def test_a_component_killed_in_a_run_ends_it_and_joins_the_next(stand, killed):
-    stand.start_all()
-    run(stand)
-    everybody = stand.clients()
-    stand.kill(killed)
-    stand.until(stand.ended)
-    (end,) = stand.ended()
-    assert end["reason"].startswith("lost ")
-    stand.until(lambda: stand.ask("get_state")["result"] == "STOP")
-    if killed != "offline_storage":
-        account = end["account"]["Offline storage"]
-        assert account["packets_stored"] >= 0
-        stand.until(lambda: len(stand.files()) == 1)
-        assert check_file(stand.files()[0]).is_good
-    stand.start(killed)
-    stand.until_clients(everybody)
-    run(stand)
-    said = stand.ask("end_run")
-    assert said["result"] == "UPDATED", said
-    assert stand.booked()[-1]["run"] == 2
-
-
-def test_a_killed_core_is_joined_again(stand):
-    stand.start_all()
-    run(stand)
-    everybody = stand.clients()
-    stand.kill("core")
-    stand.start("core")
-    stand.until_clients(everybody)
-    (end,) = stand.ended()
-    assert end["reason"] == "the core ended before the run did"
-    stand.until(lambda: len(stand.files()) == 1)  # the restarted core is in STOP, and so are they
-    assert check_file(stand.files()[0]).is_good
-    run(stand)
-    assert stand.ask("end_run")["result"] == "UPDATED"
-    assert stand.booked()[-1]["run"] == 2
-
-
 def test_a_full_disk_stops_the_run_with_its_reason(stand):
     stand.start("core")
     stand.start("producer", "--rate", "20000")
     stand.start("aggregator")
-
-    def no_room():
-        resource.setrlimit(resource.RLIMIT_FSIZE, (2_000_000, 2_000_000))
-
-    stand.start("offline_storage", preexec_fn=no_room)
+    stand.start("offline_storage")
     stand.until_clients({"LArPix board", "LArPix aggregator", "Offline storage"})
     run(stand)
+    no_room = (2_000_000, 2_000_000)  # from now on: all have confirmed the run
+    resource.prlimit(stand.processes["offline_storage"].pid, resource.RLIMIT_FSIZE, no_room)
     stand.until(stand.ended)
     (end,) = stand.ended()
     assert end["reason"].startswith("Offline storage: ")
