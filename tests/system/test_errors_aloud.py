@@ -316,7 +316,7 @@ def test_a_port_in_use(stand):
             f"UDP port {stand.port} of 127.0.0.1",
             "Address already in use",
             "ss -ulpn",
-            "start_udp_port",
+            "another address or port",
         )
         done = stand.forebay("doctor", "--config", stand.config_path)
         assert done.code == 1
