@@ -2,7 +2,9 @@
 
 import json
 import socket
+import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -144,3 +146,30 @@ def test_data_servers(stand):
     with PacketFile(path) as file:
         rows = file.stored()
     assert set(rows["chip_key"][rows["type"] == 0].tolist()) == {b"1-1-11", b"2-1-11"}
+
+
+def test_a_recording_of_a_data_server(tmp_path):
+    port = free_ports(2, socket.SOCK_STREAM)
+    forebay = [sys.executable, "-m", "forebay", "larpix"]
+    words = (
+        f"simulate --server -p {port} --asic 1 --rate 2000 --count 4000 --wait --hwm 0 --patience 5 --json"
+    )
+    server = subprocess.Popen([*forebay, *words.split()], stdout=subprocess.PIPE, text=True)
+    words = (
+        f"record 3=127.0.0.1:{port} --server -o {tmp_path} --form packets --words 4000 --seconds 60 --json"
+    )
+    recorded = subprocess.run([*forebay, *words.split()], capture_output=True, text=True, timeout=100)
+    told = json.loads(server.communicate(timeout=30)[0])
+    assert recorded.returncode == 0, recorded.stderr
+    counts = json.loads(recorded.stdout)
+    assert counts["io_group_3.data_words"] == told["data_words"] == 4000
+    assert counts["io_group_3.times"] >= 2
+    (path,) = counts["files"]
+    report = check_file(Path(path))
+    assert report.is_good, report.problems
+    with PacketFile(Path(path)) as file:
+        rows = file.rows()
+    words_of_chips = rows[rows["packet_type"] == 0]
+    assert len(words_of_chips) == 4000
+    assert set(words_of_chips["io_group"].tolist()) == {3}
+    assert words_of_chips["valid_parity"].all()

@@ -6,10 +6,13 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
 from forebay.cli.larpix_daq import board_of
+from forebay.config import BoardConfig, BoardsConfig
 from forebay.errors import ConfigError
 from forebay.front.larpix.arguments import parse
+from forebay.service.boards import address_of
 from forebay.service.larpix_lines import addresses_of
 from forebay.service.larpix_producer import is_original
 from forebay.service.larpix_storage import recording_of
@@ -189,6 +192,15 @@ def test_blocks_follow_the_chips():
 def test_no_such_boards(words):
     with pytest.raises(ConfigError):
         board_of(producer("--io-config", *words))
+
+
+def test_boards_of_the_configuration():
+    member = {"io_group": 1, "server": True, "asic": "1"}
+    found = BoardsConfig(members=[member])
+    assert address_of(found.members[0]).is_server
+    assert not address_of(BoardConfig(io_group=2)).is_server
+    with pytest.raises(ValidationError, match="embed the folder"):
+        BoardsConfig(members=[member], form="raw", chip_configs=["here"])
 
 
 def test_what_a_storage_writes():

@@ -114,6 +114,9 @@ def record(
     file_seconds: Annotated[float, typer.Option(min=0, help="Next file after so long; 0 never.")] = 0.0,
     file_bytes: Annotated[int, typer.Option(min=0, help="Next file after so many bytes; 0 never.")] = 0,
     namespace: Annotated[str | None, typer.Option(help="Of the catalogue entry beside each file.")] = None,
+    server: Annotated[
+        bool, typer.Option("--server", help="Bern data servers are there, no PACMAN boards.")
+    ] = False,
     chip_configs: ChipsOption = None,
     embed: Annotated[
         Path | None,
@@ -131,7 +134,7 @@ def record(
     from forebay.store.larpix_series import LarpixSeries, SeriesOptions
     from forebay.stream.pacman import PacmanInlet
 
-    addresses = [parse_board(text) for text in boards]
+    addresses = [parse_board(text, "1" if server else "2", is_server=server) for text in boards]
     recording = LarpixRecording(
         form=form,
         format_version=format_version,

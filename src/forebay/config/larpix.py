@@ -23,6 +23,8 @@ class BoardConfig(Model):
     )
     asic: Literal["1", "2", "2b", "lightpix-1", "3"] = Field("2", description="Version of the chips.")
 
+    server: bool = Field(False, description="Whether a Bern data server is there, and no PACMAN board.")
+
     @property
     def name(self) -> str:
         """What events, counters and files call it."""
@@ -48,6 +50,10 @@ class BoardsConfig(Model):
     format_version: Literal["1.0", "2.0", "2.1", "2.2", "2.3", "2.4"] = Field(
         "2.4", description="Version of LArPix+HDF5 of files of packets; 1.0 where all chips are of version 1."
     )
+    chip_configs: list[Path] = Field(
+        [], description="Configurations of chips, files or folders of *.json; for files of packets, 2.4."
+    )
+    embed: Path | None = Field(None, description="Folder that goes into every file as it is (daq_configs).")
     drain_s: float = Field(
         5.0, gt=0, le=60, description="Longest wait at the end for what boards had sent by then, in seconds."
     )
@@ -67,4 +73,8 @@ class BoardsConfig(Model):
                 raise ValueError(
                     f"format_version 1.0 holds chips of version 1 only, and io group {others[0]} has others"
                 )
+        if self.chip_configs and (self.form == "raw" or self.format_version != "2.4"):
+            raise ValueError(
+                "chip_configs go into files of packets of format_version 2.4 only; embed the folder"
+            )
         return self

@@ -69,7 +69,7 @@ def boards(config: Config, name: str, stop: threading.Event) -> None:
 def address_of(board: BoardConfig) -> BoardAddress:
     """Return where a board is."""
     data, command = (f"tcp://{board.host}:{port}" for port in (board.port + 1, board.port))
-    return BoardAddress(board.name, board.io_group, board.asic, data, command)
+    return BoardAddress(board.name, board.io_group, board.asic, data, command, board.server)
 
 
 class Numbered:

@@ -15,6 +15,7 @@ from forebay.service import boards, camera
 from forebay.service.larpix_record import record
 from forebay.service.pump import pump
 from forebay.service.select import Selected
+from forebay.store.larpix_chips import packed, read_chips
 from forebay.store.larpix_file import LarpixFile
 from forebay.store.larpix_manifest import Board, LarpixRecording
 from forebay.store.manifest import Counters, Request
@@ -146,6 +147,8 @@ class BoardsRecording:
             boards={one.name: Board(one.io_group, one.asic) for one in asked.members},
             run=run,
             data_stream=source,
+            chips=read_chips(asked.chip_configs) if asked.chip_configs else (),
+            daq_configs=packed(asked.embed) if asked.embed else b"",
             requested=request,
             configuration=asked.model_dump(mode="json"),
         )
