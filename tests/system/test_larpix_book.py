@@ -33,7 +33,9 @@ def forebay(*words):
 def test_runs_are_seen_in_the_catalogue(stand):
     config = stand.directory / "forebay.yaml"
     state = stand.directory / "state"
-    config.write_text(json.dumps({"state_dir": str(state), "detectors": {}}))
+    data = stand.directory / "booked"
+    data.mkdir()
+    config.write_text(json.dumps({"state_dir": str(state), "record": {"directory": str(data)}}))
     where = ("--proposal", "larpix", "--config", config, "--json")
     stand.spawn("forebay", [sys.executable, "-m", "forebay", "run", config])
     stand.start("core", "--config", config)
