@@ -6,7 +6,8 @@ import pytest
 
 from forebay.config import parse
 from forebay.front.larpix.book import OpenRun
-from forebay.service.larpix_book import CUT_OFF, CatalogBook
+from forebay.service.larpix_book import CUT_OFF
+from forebay.service.larpix_catalog_book import CatalogBook
 from forebay.store.catalog import open_catalog
 
 pytestmark = pytest.mark.flow

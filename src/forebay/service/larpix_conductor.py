@@ -9,15 +9,16 @@ import threading
 import time
 import urllib.request
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from forebay.config import load
 from forebay.front.larpix.arguments import PORTS
 from forebay.front.larpix.conductor import Conductor
-from forebay.service.larpix_book import CatalogBook, FileBook
+from forebay.service.larpix_book import FileBook
 from forebay.service.process import notify, say
-from forebay.store.catalog import open_catalog
 from forebay.stream.xylem import LogOut, RouterSocket
+
+if TYPE_CHECKING:
+    from forebay.service.larpix_catalog_book import CatalogBook
 
 _TURN_S = 0.05
 _WEB_TIMEOUT_S = 1.0
@@ -53,10 +54,14 @@ class Web:
 
 
 def _book(arguments: argparse.Namespace) -> CatalogBook | FileBook:
-    if arguments.config:
-        config = load(Path(arguments.config))
-        return CatalogBook(open_catalog(config), arguments.proposal, Path.cwd())
-    return FileBook(Path(arguments.runs))
+    if not arguments.config:
+        return FileBook(Path(arguments.runs))
+    from forebay.config import load
+    from forebay.service.larpix_catalog_book import CatalogBook
+    from forebay.store.catalog import open_catalog  # takes a second, and most cores need none
+
+    config = load(Path(arguments.config))
+    return CatalogBook(open_catalog(config), arguments.proposal, Path.cwd())
 
 
 def run_conductor(arguments: argparse.Namespace, stop: threading.Event) -> None:

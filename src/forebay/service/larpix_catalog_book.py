@@ -1,0 +1,81 @@
+"""The book of LArPix runs in the catalogue."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from forebay.errors import UnknownError
+from forebay.front.larpix.book import OpenRun
+from forebay.service.larpix_book import CUT_OFF
+from forebay.store.catalog import Catalog, File
+
+
+class CatalogBook:
+    """Runs of a proposal in the catalogue; the reason of the end is written behind the comment."""
+
+    def __init__(self, catalog: Catalog, proposal: str, directory: Path) -> None:
+        self._catalog = catalog
+        self._proposal = proposal
+        try:
+            catalog.proposal(proposal)
+        except UnknownError:
+            catalog.put_proposal(proposal, directory)
+        self._open: OpenRun | None = None
+        for i, run in enumerate(catalog.runs(proposal)):
+            if run.ended_ns is None and run.state == "running" and i == 0:
+                found = run.parameters
+                self._open = OpenRun(run.number, str(found.get("who")), tuple(found.get("components", ())))
+            elif run.ended_ns is None:
+                self.end(run.number, CUT_OFF, {})
+
+    def open_run(self) -> OpenRun | None:
+        """See `forebay.front.larpix.book.Book`."""
+        return self._open
+
+    def prepare(
+        self, who: str, comment: str, configuration: dict[str, Any], components: Sequence[str]
+    ) -> int:
+        """See `forebay.front.larpix.book.Book`."""
+        parameters = {"who": who, "configuration": configuration, "components": list(components)}
+        run = self._catalog.begin_run(
+            self._proposal, comment=comment, state="prepared", parameters=parameters
+        )
+        return run.number
+
+    def begin(self, run: int) -> None:
+        """See `forebay.front.larpix.book.Book`."""
+        self._catalog.advance_run(self._proposal, run, "running", from_states=("prepared",))
+
+    def ending(self, run: int) -> None:
+        """See `forebay.front.larpix.book.Book`."""
+        self._catalog.advance_run(self._proposal, run, "ending", from_states=("prepared", "running"))
+
+    def end(self, run: int, reason: str, account: dict[str, Any]) -> None:
+        """See `forebay.front.larpix.book.Book`; files that can be seen from here are booked too."""
+        before = self._catalog.run(self._proposal, run)
+        comment = f"{before.comment}\n{reason}".strip()
+        found = {**before.parameters, "reason": reason, "account": account}
+        self._catalog.describe_run(self._proposal, run, comment=comment, parameters=found)
+        for name, said in account.items():
+            path = Path(str(said.get("file", "")))
+            if path.is_absolute() and path.is_file():
+                n_bytes, n_packets = path.stat().st_size, int(said.get("packets_stored", 0))
+                acquisition = self._catalog.begin_acquisition(self._proposal, run)
+                self._catalog.add_file(
+                    File(
+                        path=str(path),
+                        proposal=self._proposal,
+                        run=run,
+                        acquisition=acquisition.number,
+                        source=name,
+                        n_bytes=n_bytes,
+                        n_got=n_packets,
+                    )
+                )
+        self._catalog.advance_run(self._proposal, run, "ended", from_states=(before.state,), ends=True)
+
+    def close(self) -> None:
+        """Close the catalogue."""
+        self._catalog.close()
