@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import argparse
 import json
-import queue
 import threading
 import time
-import urllib.request
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from forebay.front.larpix.arguments import PORTS
 from forebay.front.larpix.conductor import Conductor
 from forebay.service.larpix_book import FileBook
+from forebay.service.larpix_post import Web
 from forebay.service.process import notify, say
 from forebay.stream.xylem import LogOut, RouterSocket
 
@@ -21,36 +20,6 @@ if TYPE_CHECKING:
     from forebay.service.larpix_catalog_book import CatalogBook
 
 _TURN_S = 0.05
-_WEB_TIMEOUT_S = 1.0
-
-
-class Web:
-    """Tells a web server, in a thread of its own; what it does not take is thrown away, as ever."""
-
-    def __init__(self, base: str) -> None:
-        self._base = base.rstrip("/")
-        self._queue: queue.Queue[tuple[str, str, dict[str, Any]]] = queue.Queue(100)
-        if base:
-            threading.Thread(target=self._run, name="web", daemon=True).start()
-
-    def tell(self, method: str, path: str, body: dict[str, Any]) -> None:
-        """Send this sometime."""
-        if self._base and not self._queue.full():
-            self._queue.put((method, path, body))
-
-    def _run(self) -> None:
-        while True:
-            method, path, body = self._queue.get()
-            request = urllib.request.Request(  # noqa: S310 - the address is an option of this process
-                self._base + path,
-                json.dumps(body).encode(),
-                {"Content-Type": "application/json"},
-                method=method,
-            )
-            try:
-                urllib.request.urlopen(request, timeout=_WEB_TIMEOUT_S).close()  # noqa: S310
-            except (OSError, ValueError) as error:
-                say("web server did not take it", path=path, error=error)
 
 
 def _book(arguments: argparse.Namespace) -> CatalogBook | FileBook:

@@ -18,9 +18,9 @@ from forebay.errors import WireError
 from forebay.front.larpix.arguments import PORTS, home_address
 from forebay.front.larpix.desk import Desk
 from forebay.front.larpix.operator import Operator
-from forebay.service.larpix_conductor import Web
 from forebay.service.larpix_flow import Blocks, Content, content_of, n_packets, newest_of, seconds_of
 from forebay.service.larpix_part import TURN_S, Part
+from forebay.service.larpix_post import Web
 from forebay.service.larpix_shown import Shown
 from forebay.service.larpix_tally import Tally
 from forebay.service.larpix_web import served
