@@ -46,8 +46,8 @@ docs: .venv/.project .venv/.group-docs
 	$(BIN)/sphinx-build -W --keep-going --fresh-env -q -b html docs build/docs
 	@echo "The documentation is in build/docs/index.html"
 
-bench: .venv/.project .venv/.group-test
-	for file in bench/*.py; do echo "== $$file"; $(BIN)/python $$file $(BENCH_ARGS) || exit 1; done
+bench: .venv/.project .venv/.group-test .venv/.peers .venv/.peers-larpix
+	$(WITH_PEERS) for file in bench/*.py; do echo "== $$file"; $(BIN)/python $$file $(BENCH_ARGS) || exit 1; done
 
 clean:
 	rm -rf .venv build dist docs/reference/generated .mypy_cache .ruff_cache .pytest_cache .hypothesis
