@@ -200,6 +200,19 @@ def test_the_first_readout_after_a_pause(pause_s):
     assert bench.sets == whole(0, 2)
 
 
+@pytest.mark.parametrize("rate", [33, 101, 144, 1000])
+@pytest.mark.parametrize("packed", [1, 2, 10])
+def test_an_assembler_that_starts_in_the_middle_of_a_cycle(rate, packed):
+    """Blocks of the second readout filled up what the first one lacked."""
+    bench = Bench()
+    for first in range(0, 100, packed):
+        i = np.arange(first, first + packed)
+        for module in ALL[5:] if first == 0 else ALL:
+            bench.add(module, T0 + i * SECOND // rate, i, packed / rate / 32)
+    bench.drain()
+    assert bench.sets == whole(0, packed, 27) + whole(packed, 100)
+
+
 def test_the_last_readouts_when_the_stream_stops():
     """The last seconds were never published."""
     bench = Bench()
