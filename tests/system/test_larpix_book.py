@@ -33,12 +33,10 @@ def forebay(*words):
 def test_runs_are_seen_in_the_catalogue(stand):
     config = stand.directory / "forebay.yaml"
     state = stand.directory / "state"
-    data = stand.directory / "booked"
-    data.mkdir()
-    config.write_text(json.dumps({"state_dir": str(state), "record": {"directory": str(data)}}))
+    config.write_text(json.dumps({"state_dir": str(state), "detectors": {}}))
     where = ("--proposal", "larpix", "--config", config, "--json")
     stand.spawn("forebay", [sys.executable, "-m", "forebay", "run", config])
-    stand.start("core", "--config", config)
+    stand.start("core", "--config", config, cwd=stand.directory)  # there its proposal lies
     for script in ("producer", "aggregator", "offline_storage"):
         stand.start(script)
     stand.until_clients(PARTS)
