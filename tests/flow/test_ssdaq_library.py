@@ -352,7 +352,8 @@ def test_subscribers_for_coroutines(hard):
 
 def test_scripts_that_import_ssdaq_find_everything(monkeypatch):
     monkeypatch.syspath_prepend(str(Path(__file__).parents[2] / "packages" / "ssdaq" / "src"))
-    for name in ("ssdaq", "ssdaq.receivers", "ssdaq.subscribers", "ssdaq.data", "ssdaq.data.io"):
+    modules = ("receivers", "subscribers", "core", "core.publishers", "data", "data.io")
+    for name in ("ssdaq", *(f"ssdaq.{one}" for one in modules)):
         module = import_module(name)
         assert all(hasattr(module, one) for one in module.__all__)
     assert import_module("ssdaq").SSReadout is SSReadout

@@ -11,7 +11,10 @@ import numpy as np
 import pytest
 
 from forebay.errors import ConfigError, StoreError
+from forebay.front.ssdaq.frame import Frame
+from forebay.front.ssdaq.publisher import ZMQTCPPublisher
 from forebay.front.ssdaq.readout import SSReadoutB
+from forebay.front.ssdaq.records import LogData, TriggerMessage
 from forebay.front.ssdaq.subscribers import (
     AsyncLogProtoSubscriber,
     AsyncTelDataSubscriber,
@@ -24,12 +27,14 @@ from forebay.front.ssdaq.subscribers import (
 from forebay.service.async_writers import ASlowSignalWriter, ATimestampWriter, ATriggerWriter
 from forebay.service.raw_file import RawWriter
 from forebay.service.readout_successor import DataReader, SSDataReaderB, SSDataWriterB, SSFileWriterB
+from forebay.service.sof_objects import FrameWriter, LogWriter, TimestampWriter, TriggerWriter
 from forebay.service.telescope import ConstantPointing, FilePointing, pointing
 from forebay.store.check import check_file
 from forebay.store.readout_layout import ReadoutRecording
 from forebay.store.readout_reader import ReadoutReader
 from forebay.stream.message_publisher import MessagePublisher
-from forebay.wire import cdts, ssreadout
+from forebay.stream.messages import MessageListener
+from forebay.wire import cdts, ssreadout, trigger
 from forebay.wire.camera_map import SSL2ASIC_CH, SSL2COLROW
 
 pytestmark = pytest.mark.flow
@@ -321,6 +326,47 @@ def test_directions_of_a_file(tmp_path):
     ((seconds, *direction),) = read()
     assert direction == [1, 2]
     assert seconds > 1_700_000_000
+
+
+@pytest.mark.parametrize(
+    ("writer", "objects"),
+    [
+        (LogWriter, [LogData.unpack(MESSAGES["log"]), MESSAGES["log"]]),
+        (TimestampWriter, [TriggerMessage(event_counter=i) for i in range(3)]),
+        (TriggerWriter, [trigger.decode(TRIGGER), TRIGGER]),
+        (FrameWriter, [Frame()]),
+    ],
+)
+@pytest.mark.parametrize("compressor", ["bz2", None])
+def test_objects_are_written_one_by_one(tmp_path, writer, objects, compressor):
+    file = writer(tmp_path / "x.sof", compressor=compressor)
+    for one in objects:
+        file.write(one)
+    assert file.data_counter == len(objects)
+    with pytest.raises(ConfigError, match="Write its bytes"):
+        file.write(7)
+    file.close()
+    file.close()
+    found = DataReader(tmp_path / "x.sof")
+    expected = [one if isinstance(one, bytes) else None for one in objects]
+    for one, wanted in zip(found.sof.objects, expected, strict=True):
+        assert wanted is None or one == wanted
+    assert check_file(tmp_path / "x.sof").problems == []
+    with pytest.raises(ConfigError, match="no compressor"):
+        writer(tmp_path / "y.sof", compressor="lzo")
+
+
+def test_a_publisher_of_messages_takes_readouts_too():
+    publisher = ZMQTCPPublisher("127.0.0.1", "*")
+    with closing(publisher), closing(MessageListener("127.0.0.1", port_of(publisher))) as listener:
+        until(publisher.count_subscribers)
+        publisher.set_loop(None)
+        publisher.publish(b"a")
+        asyncio.run(publisher.apublish(b"b"))
+        publisher.append(readout(3).record())
+        found = []
+        until(lambda: found.extend(listener.read(0.05)) or len(found) == 3)
+    assert found == [b"a", b"b", readout(3).pack()]
 
 
 def test_raw_messages_are_appended(tmp_path):

@@ -13,15 +13,17 @@ from forebay.front.ssdaq.component_settings import RawFile
 from forebay.front.ssdaq.components import Component, Part, parse_components
 from forebay.front.ssdaq.configuration import Publisher
 from forebay.front.ssdaq.publisher import configured
+from forebay.service import receiver_classes
 from forebay.service.daemon import as_daemon, bind_to_cores
 from forebay.service.daq_names import control_of
 from forebay.service.log_sender import logs_sent
-from forebay.service.message_receiver import Inlet, MessageReceiver, Outlet, answer
+from forebay.service.message_receiver import Outlet
 from forebay.service.monitored import monitored
 from forebay.service.process import log_to_stderr, say, stop_on_signal
 from forebay.service.raw_file import RawWriter
-from forebay.service.readout_control import ControlThread, default_control
+from forebay.service.readout_control import default_control
 from forebay.service.readout_daemons import hangup_stops, reporting, say_end
+from forebay.service.receiver_classes import Receiver
 
 Ready = Callable[[], None]
 
@@ -94,56 +96,33 @@ def _assemble(component: Component, instance: str, ready: Ready) -> None:
 
 
 def _receive(component: Component, instance: str, ready: Ready) -> None:
-    life, settings = component.daemon, component.settings
     with ExitStack() as stack:
-        inlet = _inlet(component)
-        stack.callback(inlet.close)
         outlets: list[Outlet] = []
         for name, one in component.publishers.items():
             outlets.append(_outlet(name, one))
             stack.callback(outlets[-1].close)
-        receiver = MessageReceiver(inlet, outlets)
-        control = life.control or control_of(component.name, instance)
-        stack.enter_context(ControlThread(receiver, control, answer))
-        stack.enter_context(monitored(settings.name, life.monitor, lambda: (receiver.n_received, ())))
+        control = component.daemon.control or control_of(component.name, instance)
         stack.enter_context(hangup_stops())
-        stop = stack.enter_context(stop_on_signal())
-        ends = ", ".join(f"{one.name}={one.endpoint}" for one in outlets)
-        say("receiving", source=getattr(inlet, "endpoint", ""), publishers=ends)
-        ready()
-        receiver.run(stop)
-        say("received", **receiver.status()["receiver"])
-        if receiver.failed:
-            raise receiver.failed[0]
+        _receiver(component, outlets, control).run(ready)
 
 
-def _inlet(component: Component) -> Inlet:
-    """Return what a receiver takes in; a process loads only what it needs."""
-    settings = component.settings
+def _receiver(component: Component, outlets: Sequence[Outlet], control: str) -> Receiver:
+    settings = component.settings.model_dump()
+    settings |= {"publishers": outlets, "monitor": component.daemon.monitor, "control": control}
     match component.kind:
         case "TriggerPacketReceiver":
-            from forebay.assemble.triggers import TriggerInlet
-
-            return TriggerInlet(settings.ip, settings.port)
+            return receiver_classes.TriggerPacketReceiver(**settings)
         case "TimestampReceiver":
-            from forebay.stream.bunches import BunchInlet
-
-            return BunchInlet(settings.ip, settings.port)
+            return receiver_classes.TimestampReceiver(**settings)
         case "LogReceiver":
-            from forebay.stream.logs import LogInlet
-
-            return LogInlet(settings.ip, settings.port)
+            return receiver_classes.LogReceiver(**settings)
         case "MonitorReceiver":
-            from forebay.stream.monitoring import MonitorInlet
-
-            return MonitorInlet(settings.ip, settings.port or "*")
-    from forebay.service.telescope import ConstantPointing, FilePointing
-
-    if settings.source == "constant":
-        return ConstantPointing(settings.ra, settings.dec, settings.period_s)
-    if settings.file is None:
+            return receiver_classes.MonitorReceiver(**settings)
+    if settings.pop("source") == "constant":
+        settings["file"] = None
+    elif settings["file"] is None:
         raise ConfigError(f"{component.name} has source: file, and no file.", "Name it: file: /path/to/it.")
-    return FilePointing(settings.file, settings.period_s)
+    return receiver_classes.TelDataReceiver(**settings)
 
 
 def _outlet(name: str, settings: Publisher | RawFile) -> Outlet:

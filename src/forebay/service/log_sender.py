@@ -22,7 +22,10 @@ _SEVERITIES = (0, 10, 20, 30, 40, 50)
 
 def log_message(record: logging.LogRecord, sender: str) -> bytes:
     """Return a log record as the camera's programs send it; what happened and its fields are the message."""
-    fields = getattr(record, "fields", {})
+    fields = {
+        key: f"{value:.6g}" if isinstance(value, float) else value
+        for key, value in getattr(record, "fields", {}).items()
+    }
     return cdts.encode(
         cdts.LOG,
         {

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import json
 import logging
-import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 from forebay.errors import ForebayError
@@ -86,10 +85,10 @@ class MessageReceiver:
         """How many units came."""
         return self._inlet.counters["received"]
 
-    def run(self, stop: threading.Event) -> None:
-        """Work until `stop`, then take what still waits."""
+    def run(self, is_over: Callable[[], bool]) -> None:
+        """Work until `is_over`, then take what still waits."""
         try:
-            while not stop.is_set():
+            while not is_over():
                 self._hand_on(self._inlet.read(_POLL_S))
                 self._look()
             end = time.monotonic() + _MOST_DRAIN_S

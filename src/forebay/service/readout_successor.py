@@ -98,6 +98,8 @@ class SSDataReaderB(SSDataReader):
         arrived_s = _seconds(head["arrived_ns"])
         return Amplitudes(head["number"], np.concatenate(amplitudes), head["time_ns"], arrived_s, tm)
 
+    load_all_data_tm = load_all_data
+
     @staticmethod
     def _order(mapping: str | ArrayLike) -> NDArray[np.intp]:
         if not isinstance(mapping, str):
