@@ -50,5 +50,8 @@ def install(
                 f"{directory / name} exists.", "Remove it, or name another directory."
             ) from error
         except OSError as error:
-            raise ConfigError(f"{directory / name} cannot be written: {error.strerror}.") from error
+            raise ConfigError(
+                f"{directory / name} cannot be written: {error.strerror}.",
+                "Make the directory, or name one that you may write to.",
+            ) from error
         print(directory / name)
