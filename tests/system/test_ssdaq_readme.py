@@ -241,7 +241,7 @@ def test_writer_and_assembler_in_the_foreground(ssdaq, tmp_path):
     tcp, udp = free_port(socket.SOCK_STREAM), free_port(socket.SOCK_DGRAM)
     environment = ssdaq.environment
     roa = subprocess.Popen(
-        ssdaq.command("ssdaq", "-l", udp, "-p", tcp, "-i", "127.0.0.1"),
+        ssdaq.command("ssdaq", "-l", udp, "-p", tcp, "-i", "0.0.0.0"),
         env=environment,
         stderr=subprocess.PIPE,
         text=True,
@@ -262,7 +262,10 @@ def test_writer_and_assembler_in_the_foreground(ssdaq, tmp_path):
         assert "written 50" in writer.communicate("yes\n", timeout=PATIENCE_S)[0]
         assert writer.returncode == 0
         roa.send_signal(signal.SIGINT)
-        assert roa.wait(PATIENCE_S) == 0, roa.stderr.read()
+        said = roa.communicate(timeout=PATIENCE_S)[1]
+        assert roa.returncode == 0, said
+        assert re.search(r"assembling .*port=\d+ publisher=tcp://0.0.0.0:\d+", said)
+        assert "assembled readouts=50 incomplete=0" in said
     finally:
         for process in (roa, writer):
             process.kill()

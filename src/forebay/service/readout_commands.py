@@ -8,8 +8,9 @@ import sys
 import threading
 from argparse import Namespace
 from collections.abc import Callable
+from ipaddress import ip_address
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, Literal, NoReturn
 
 from forebay.config import default_runtime_dir
 from forebay.errors import ForebayError, ServiceError
@@ -217,18 +218,32 @@ def status_lines(status: dict[str, Any]) -> list[str]:
 
 def _run_ssdaq(asked: Namespace) -> None:
     from forebay.front.ssdaq.publisher import ZMQReadoutPublisher
+    from forebay.service.process import say
+    from forebay.service.readout_daemons import reporting, say_end
     from forebay.service.readout_server import SSReadoutAssembler
 
     log_to_stderr("ssdaq", logging.getLevelName(asked.verbose))
     with in_foreground(PidFile(default_runtime_dir(), instance_name("roa"))):
-        publisher = ZMQReadoutPublisher(asked.publishing_interface, asked.publishing_port)
+        ip = asked.publishing_interface
+        publisher = ZMQReadoutPublisher(ip, asked.publishing_port, mode=_mode_of(ip))
         try:
             assembler = SSReadoutAssembler(
                 asked.relaxed_ip, listen_port=asked.listen_port, publishers=[publisher]
             )
-            assembler.run()
+            say("assembling", port=assembler.port, publisher=publisher.endpoint)
+            with reporting(assembler.status):
+                assembler.run()
+            say_end(assembler.status())
         finally:
             publisher.close()
+
+
+def _mode_of(ip: str) -> Literal["local", "outbound"]:
+    """Return how to publish at an interface that somebody typed: who names one of the network wants it."""
+    try:
+        return "local" if ip_address(ip).is_loopback else "outbound"
+    except ValueError:
+        return "local"  # the publisher refuses what is no address
 
 
 def _run_writer(asked: Namespace) -> None:
