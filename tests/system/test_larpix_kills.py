@@ -1,5 +1,6 @@
 """Each component of larpix-daq killed in a run: what goes on, what ends, what is counted, who joins again."""
 
+import signal
 import subprocess
 import sys
 
@@ -96,7 +97,7 @@ def test_a_killed_storage_ends_the_run_and_its_file_is_recovered(stand):
     until_data(stand)
     stand.kill("offline_storage")
     end = end_of(stand)
-    assert end["reason"].startswith("lost Offline storage, forebay recover closes its file ")
+    assert end["reason"].startswith("lost Offline storage, whose file is ")
     assert end["account"]["LArPix board"]["packets_sent"] > 0
     assert not stand.files()
     (part,) = (stand.directory / "data").glob("*.part")
@@ -154,6 +155,19 @@ def test_a_run_goes_on_without_its_core(stand):
     (path,) = stand.files()
     assert check_file(path).is_good
     another_run(stand)
+
+
+def test_a_core_that_stands_still_for_a_while_loses_nobody(stand):
+    stand.start_all("--rate", "20000")
+    begin(stand)
+    stand.processes["core"].send_signal(signal.SIGSTOP)
+    until_data(stand, 1_500_000)  # longer than all have patience with each other
+    stand.processes["core"].send_signal(signal.SIGCONT)
+    stand.until_clients(PARTS)
+    assert stand.ask("get_state")["result"] == "RUN"
+    assert stand.ask("end_run")["result"] == "UPDATED"
+    account = stand.ended()[0]["account"]
+    assert account["LArPix board"]["packets_sent"] == account["Offline storage"]["packets_stored"] > 0
 
 
 def test_a_run_ends_if_core_and_producer_are_killed(stand):

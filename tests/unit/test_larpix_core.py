@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 from forebay.front.larpix.book import MemoryBook, OpenRun
 from forebay.front.larpix.conductor import Conductor
+from forebay.service.larpix_conductor import WorkClock
 from forebay.wire import xylem as x
 
 pytestmark = pytest.mark.unit
@@ -202,7 +203,7 @@ def test_the_file_of_a_storage_that_was_lost_is_named(stand):
     to(stand, "RUN")
     stand.confirm(BOARD, stand.later(3, alive=[BOARD]), packets_sent=10)
     reason = stand.book.runs[0]["reason"]
-    assert "lost Offline storage, forebay recover closes its file /data/a.h5" in reason
+    assert "lost Offline storage, whose file is /data/a.h5" in reason
 
 
 def test_names_are_unique_and_free_again(stand):
@@ -318,6 +319,12 @@ def test_noise_is_counted(stand):
     stand.core.take(b"n", [b"\xff"], 0.0)
     stand.core.take(b"n", [b"DATA", b"{}", b""], 0.0)
     assert stand.core.n_malformed == 2
+
+
+def test_a_core_that_stood_still_gives_nobody_up():
+    times = iter([0.0, 0.1, 0.2, 7.2, 7.3])
+    clock = WorkClock(lambda: next(times))
+    assert [clock.now() for _ in range(4)] == pytest.approx([0.1, 0.2, 0.2, 0.3])
 
 
 IDENTITIES = st.sampled_from([BOARD, STORAGE, OPERATOR, b"new"])

@@ -6,6 +6,7 @@ import argparse
 import json
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +21,24 @@ if TYPE_CHECKING:
     from forebay.service.larpix_catalog_book import CatalogBook
 
 _TURN_S = 0.05
+_STALL_S = 0.5
+
+
+class WorkClock:
+    """Seconds in which a process was at work: while it stands still itself, nobody else is late."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._last = clock()
+        self._stood = 0.0
+
+    def now(self) -> float:
+        """Return the time; to be asked for more often than every `_STALL_S`."""
+        now = self._clock()
+        if now - self._last > _STALL_S:
+            self._stood += now - self._last
+        self._last = now
+        return now - self._stood
 
 
 def _book(arguments: argparse.Namespace) -> CatalogBook | FileBook:
@@ -59,17 +78,18 @@ def run_conductor(arguments: argparse.Namespace, stop: threading.Event) -> None:
             old[0] = fields["state"]
 
     conductor = Conductor(book, audit, confirm_s=arguments.confirm, drain_s=arguments.drain)
-    conductor.control.resume(time.monotonic())
+    clock = WorkClock()
+    conductor.control.resume(clock.now())
     say("core", ports=list(ports))
     notify("READY=1")
     try:
         while not stop.is_set():
             received = socket.receive(_TURN_S)
             while received is not None:
-                conductor.take(*received, time.monotonic())
+                conductor.take(*received, clock.now())
                 _send(conductor, socket)
                 received = socket.receive(0)
-            conductor.tick(time.monotonic())
+            conductor.tick(clock.now())
             _send(conductor, socket)
     finally:
         socket.close()

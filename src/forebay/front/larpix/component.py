@@ -59,6 +59,9 @@ class Component:
         self._actions = {"die": _die, "print": _print, **(actions or {})}
         self._registration = 0
         self._transition: int | None = None
+        self._run: int | None = None
+        self._account: dict[str, Any] | None = {}  # of the present state; None before it was entered
+        self._failure: tuple[str, dict[str, Any]] | None = None
         self.reply: Callable[[Any], None] = lambda _result: None
 
     def poll(self) -> None:
@@ -99,19 +102,32 @@ class Component:
     def _update(self, registration: int, update: x.StateUpdate) -> None:
         self._transition = update.transition
         if self.state == update.UPDATE:
-            self.confirm({})
+            self._report_again(update.run)
             return
-        self.state = update.UPDATE
+        self.state, self._run = update.UPDATE, update.run
+        self._account, self._failure = None, None
         try:
             account = self._enter(update.UPDATE, update.run)
         except ForebayError as error:
             self.fail(str(error))
             return
-        if account is not None and registration == self._registration:
-            self.confirm(account)
+        if account is not None:
+            self._account = account
+            if registration == self._registration:
+                self.confirm(account)
+
+    def _report_again(self, run: int | None) -> None:
+        # The core asks twice where a component registered again meanwhile.
+        if self._failure is not None:
+            self.fail(*self._failure)
+        elif run != self._run:
+            self.confirm({})
+        elif self._account is not None:
+            self.confirm(self._account)
 
     def confirm(self, account: dict[str, Any]) -> None:
         """Say that the state was entered; a core of the original does not ask and is not told."""
+        self._account = account
         if self._transition is not None:
             report = x.StateReport(self.state, self._transition, "", account)
             self._line.send(report, self._registration)
@@ -119,6 +135,7 @@ class Component:
 
     def fail(self, reason: str, account: dict[str, Any] | None = None) -> None:
         """Say that the run cannot go on, whenever that is found."""
+        self._failure = reason, account or {}
         report = x.StateReport(self.state, self._transition, reason, account or {})
         self._line.send(report, self._registration)
 

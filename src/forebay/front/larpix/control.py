@@ -258,7 +258,8 @@ class Control:
 
     def _lost(self, client: Client) -> str:
         file = self._files.get(client.name)
-        return f"lost {client.name}" + (f", forebay recover closes its file {file}" if file else "")
+        todo = f", whose file is {file}: forebay recover closes it if there is only a .part of it"
+        return f"lost {client.name}" + (todo if file else "")
 
     def _trouble(self, what: str, now: float, client: Client, account: dict[str, Any]) -> None:
         under_way = self._now
