@@ -3,8 +3,8 @@
 Each measurement is a process of its own; the two implementations take turns. larpix-control is looked for in
 the interpreter that FOREBAY_LARPIX_PYTHON names, else in .venv/peers-larpix, else in this one; without it
 only forebay is measured. The fast side does more packets, so that its time is more than the clock's noise;
-rates are packets a second of wall time. Each side does the case once before, unmeasured and with a quarter of
-the packets: a read-out runs for days, and the first use of memory costs more than what is to be measured.
+rates are packets a second of wall time. Each side does the case once before, unmeasured: a read-out runs for
+days, and the first use of memory costs more than what is to be measured.
 Writing ends with a file that is closed (ours also synced, with its journal and its manifest). A ratio is that
 of the medians; behind it are the least and the greatest ratio of a round.
 
@@ -277,9 +277,9 @@ def main():
     if options.one:
         side, case, n = options.one
         measured = theirs if side == "theirs" else ours
-        for part in (4, 1):
+        for _ in range(2):
             with TemporaryDirectory() as directory:
-                seconds = measured(case, int(n) // part // WORDS * WORDS, Path(directory))
+                seconds = measured(case, int(n), Path(directory))
         print(seconds)
         return
     if options.only != "run":
