@@ -135,14 +135,16 @@ def test_two_writers_and_one_that_is_killed_share_a_folder(ssdaq, tmp_path):
     for name in ("b", "c"):
         ssdaq.good("stop", "dw", "--instance", name)
     (left,) = tmp_path.glob("*.part")
+    assert "was killed before" not in ssdaq.logs()  # of those that are alive nothing is said
+    assert ssdaq("stop", "dw", "--instance", "a").returncode == 1
+    ssdaq.good("start", "dw", "-d", "--instance", "a", ssdaq.path)
+    ssdaq.good("stop", "dw", "--instance", "a")
+    assert f"forebay recover {left}" in ssdaq.logs()
     files = [*tmp_path.glob("*.hdf5"), recover(left)]
     assert len(set(files)) == 3
     for path in files:
         assert numbers(path) == list(range(1, 301))
         assert [one for one in check_file(path).problems if one.severity == "problem"] == []
-    assert ssdaq("stop", "dw", "--instance", "a").returncode == 1
-    ssdaq.good("start", "dw", "-d", "--instance", "a", ssdaq.path)
-    ssdaq.good("stop", "dw", "--instance", "a")
     ssdaq.good("stop", "roa")
 
 

@@ -133,12 +133,12 @@ def write_rate(directory: Path, n_bytes: int) -> float:
         return max(1, n_bytes // len(block)) * len(block) / (time.perf_counter() - start)
 
 
-def abandoned_parts(directory: Path) -> Iterator[Path]:
-    """Yield the ``.part`` files below `directory` whose journal no living recorder holds.
+def abandoned_parts(directory: Path, pattern: str = "**/*") -> Iterator[Path]:
+    """Yield the ``.part`` files in `directory` whose journal no living recorder holds.
 
-    Left out are those that this user may not read, or that are no longer there when it is their turn.
+    By default those of folders below, too; `pattern` says otherwise. Left out are those that this user may not read, or that are no longer there when it is their turn.
     """
-    for journal in sorted(directory.rglob("*.part.journal")):
+    for journal in sorted(directory.glob(f"{pattern}.part.journal")):
         try:
             with journal.open("rb") as file:
                 fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)

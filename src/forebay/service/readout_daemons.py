@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import logging
 import signal
 import sys
@@ -15,6 +16,7 @@ from forebay.errors import ForebayError
 from forebay.front.ssdaq.configuration import Daemon, SsdaqConfig, parse_config
 from forebay.front.ssdaq.publisher import configured
 from forebay.service.daemon import as_daemon, bind_to_cores
+from forebay.service.host import abandoned_parts
 from forebay.service.process import log_to_stderr, say, stop_on_signal
 from forebay.service.readout_classes import SSFileWriter
 from forebay.service.readout_control import default_control, instance_name
@@ -103,6 +105,8 @@ def _write(config: SsdaqConfig, ready: Ready) -> None:
         settings.filesize_lim,
         recording=ReadoutRecording(generation=settings.generation, compression=settings.compression),
     )
+    for part in abandoned_parts(settings.folder, f"{glob.escape(settings.file_prefix)}*"):
+        say("a writer was killed before", logging.WARNING, recover=f"forebay recover {part}")
     say("writing", source=f"{settings.ip}:{settings.port}", folder=settings.folder)
     with hangup_stops(), stop_on_signal() as stop:
         writer.start()
