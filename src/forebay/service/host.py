@@ -136,7 +136,8 @@ def write_rate(directory: Path, n_bytes: int) -> float:
 def abandoned_parts(directory: Path, pattern: str = "**/*") -> Iterator[Path]:
     """Yield the ``.part`` files in `directory` whose journal no living recorder holds.
 
-    By default those of folders below, too; `pattern` says otherwise. Left out are those that this user may not read, or that are no longer there when it is their turn.
+    By default those of folders below, too; `pattern` says otherwise. Left out are those that this user may
+    not read, or that are no longer there when it is their turn.
     """
     for journal in sorted(directory.glob(f"{pattern}.part.journal")):
         try:
