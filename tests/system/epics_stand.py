@@ -6,10 +6,10 @@ import signal
 import socket
 import subprocess
 import sys
-from contextlib import ExitStack
 from pathlib import Path
 
 import yaml
+from tests import ports
 from tests.system.stand import wait_until
 
 from forebay.errors import ForebayError
@@ -21,18 +21,12 @@ PREFIX = "FOREBAY:TEST"
 
 def free_ports(n_ports):
     """Return ports that are free for both UDP and TCP."""
-    with ExitStack() as stack:
-        found = []
-        while len(found) < n_ports:
-            tcp = stack.enter_context(socket.socket())
-            tcp.bind(("127.0.0.1", 0))
-            udp = stack.enter_context(socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
-            try:
-                udp.bind(tcp.getsockname())
-            except OSError:
-                continue
-            found.append(tcp.getsockname()[1])
-        return found
+    found = []
+    while len(found) < n_ports:
+        port = ports.free_ports(1, socket.SOCK_STREAM)
+        if ports.is_free(port, socket.SOCK_DGRAM):
+            found.append(port)
+    return found
 
 
 def loopback():

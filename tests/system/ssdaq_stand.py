@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 
 import yaml
+from tests.ports import free_ports
 
 from forebay.stream.request import ask
 
@@ -26,9 +27,7 @@ _COMMANDS = {
 
 
 def free_port(kind: int) -> int:
-    with socket.socket(socket.AF_INET, kind) as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    return free_ports(1, kind)
 
 
 def until(condition, what, timeout=PATIENCE_S):

@@ -12,11 +12,9 @@ with Stand(tmp_path, n_modules=2, build={"patience": 4}) as stand:
 from __future__ import annotations
 
 import os
-import random
 import secrets
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -28,6 +26,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import yaml
+from tests.ports import free_ports as free_ports
 
 from forebay.config import Config, load
 from forebay.ring.shared import SharedRing, wait_attach
@@ -36,7 +35,6 @@ PATIENCE_S = 30.0
 """Longest wait for anything: generous, because the machine may be loaded."""
 
 _POLL_S = 0.02
-_EPHEMERAL = 32_768  # where the kernel takes ports for senders from: a restarted receiver must find its own
 _SHARED_MEMORY = Path("/dev/shm")
 
 T = TypeVar("T")
@@ -55,24 +53,6 @@ def wait_until(condition: Callable[[], T], what: str | Callable[[], str], timeou
 def without_privileges() -> list[str]:
     """Return what to put before a command so that root has no more rights than anybody; [] for others."""
     return [] if os.getuid() else ["setpriv", "--inh-caps=-all", "--bounding-set=-all"]
-
-
-def free_ports(n_ports: int, kind: int = socket.SOCK_DGRAM) -> int:
-    """Return the first of some neighbouring ports of loopback that nobody uses, UDP unless `kind` differs."""
-    for _ in range(1000):
-        first = random.randrange(10_000, _EPHEMERAL - n_ports)
-        sockets = [socket.socket(socket.AF_INET, kind) for _ in range(n_ports)]
-        try:
-            for i, one in enumerate(sockets):
-                one.bind(("127.0.0.1", first + i))
-        except OSError:
-            continue
-        else:
-            return first
-        finally:
-            for one in sockets:
-                one.close()
-    raise AssertionError(f"no {n_ports} neighbouring free ports")
 
 
 def command(*words: object) -> list[str]:

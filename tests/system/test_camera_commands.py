@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from tests.ports import free_ports
 
 from forebay.store.check import check_file
 from forebay.store.readout_reader import ReadoutReader
@@ -21,9 +22,7 @@ FOREBAY = [sys.executable, "-m", "forebay", "camera"]
 
 
 def free_port(kind):
-    with socket.socket(socket.AF_INET, kind) as probe:
-        probe.bind(("127.0.0.1", 0))
-        return str(probe.getsockname()[1])
+    return str(free_ports(1, kind))
 
 
 def is_bound(port):
