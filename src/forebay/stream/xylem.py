@@ -71,7 +71,7 @@ class RouterSocket:
             self._context.destroy(linger=200)
 
 
-def _for_core(message: x.Message) -> list[bytes]:
+def _for_conductor(message: x.Message) -> list[bytes]:
     frames = x.encode(message)
     longest = max(map(len, frames))
     if longest > MAX_BYTES:
@@ -111,7 +111,7 @@ class ComponentLink:
 
     def send(self, message: x.Message, registration: int) -> None:
         """Send a message to the core of this registration; `StreamError` if it is too long for a core."""
-        self._outbox.put((registration, _for_core(message)))
+        self._outbox.put((registration, _for_conductor(message)))
 
     def _run(self) -> None:
         while not self._stop.is_set():
@@ -335,7 +335,7 @@ class OneAnswer:
     """A connection to a core for one request: an answer that comes after it is closed reaches nobody."""
 
     def __init__(self, address: str, request: x.Control) -> None:
-        frames = _for_core(request)
+        frames = _for_conductor(request)
         self._socket = Socket(zmq.DEALER, address, bind=False, hwm=0, public=True)
         self._socket.send(frames)
 
