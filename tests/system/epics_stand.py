@@ -17,6 +17,7 @@ from forebay.ring.pv_reader import PvReader, retrieve_pvs
 
 IOC = Path(__file__).with_name("ioc.py")
 PREFIX = "FOREBAY:TEST"
+BOUND_S = 60  # a thousand channels of an IOC, the service and the look at its buffer share one machine
 
 
 def free_ports(n_ports):
@@ -115,7 +116,7 @@ class Bench:
             points = self.points(names)
             return points if len(points) == len(names) and condition(points) else None
 
-        return wait_until(reached, lambda: f"{what}; {self.log.read_text()[-2000:]}")
+        return wait_until(reached, lambda: f"{what}; {self.log.read_text()[-2000:]}", BOUND_S)
 
     def stop(self):
         self.service.send_signal(signal.SIGTERM)
