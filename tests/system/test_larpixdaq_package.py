@@ -17,6 +17,7 @@ pytestmark = pytest.mark.system
 SOURCE = Path(__file__).parents[2] / "packages" / "larpixdaq" / "src"
 FOLDER = SOURCE / "larpixdaq"
 MODULES = [*(f"larpixdaq.{script}" for script in SCRIPTS if script != "log"), "xylem.Log"]
+OLD_LOG = ("--log-address", "tcp://127.0.0.1:5678")  # what the README says that it is
 EXAMPLE = """
 from larpixdaq.operator import Operator
 
@@ -49,7 +50,7 @@ class Printed(DaqStand):
 
 @pytest.fixture
 def stand(tmp_path):
-    for port in (*PORTS, 50001, 50002, 56789):
+    for port in (*PORTS, 50001, 50002, 56789, 5678):
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             if probe.connect_ex(("127.0.0.1", port)) == 0:
@@ -60,8 +61,8 @@ def stand(tmp_path):
 
 
 def test_the_readme_as_printed(stand):
-    stand.type("log", "-m", "xylem.Log", "-p", "tcp://127.0.0.1:56789", "-o", "log.txt")
-    stand.type("core", FOLDER / "core.py", "--address", "tcp://127.0.0.1")
+    stand.type("log", "-m", "xylem.Log", "-o", "log.txt")
+    stand.type("core", FOLDER / "core.py", "--address", "tcp://127.0.0.1", *OLD_LOG)
     producer = ("larpixdaq.producer", "tcp://127.0.0.1:50001", "--io-config", "FakeIO")
     stand.type("producer", "-m", *producer, "--routines", "routines.json")
     stand.type("aggregator", "-m", "larpixdaq.aggregator", "tcp://127.0.0.1:50002")
@@ -78,7 +79,8 @@ def test_the_readme_as_printed(stand):
     assert "'result': 'pending'" in responses[0]
     assert "'result': [63, 63, 63, 63]" in responses[1]
     assert list(stand.directory.glob("datalog_*.h5"))
-    stand.until(lambda: "stored" in (stand.directory / "log.txt").read_text())
+    for text in ("| Offline storage      | stored", "| Core                 | state"):
+        stand.until(lambda text=text: text in (stand.directory / "log.txt").read_text())
 
 
 @pytest.mark.parametrize("module", MODULES)

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from forebay.cli.larpix_daq import board_of
 from forebay.errors import ConfigError, StoreError
 from forebay.front.larpix.arguments import SCRIPTS, parse
 from forebay.front.larpix.book import OpenRun
@@ -198,6 +199,9 @@ def test_arguments_of_the_readme(script):
 
 
 def test_arguments_of_later_scripts():
+    old = parse("producer", ["tcp://127.0.0.1:5001", "--io-config", "io/not_there.json"])
+    with pytest.raises(ConfigError, match=r"io/not_there\.json"):
+        board_of(old)  # a file of ZMQ_IO
     found = parse("producer", ["tcp://127.0.0.1:50001", "--io-config", "ZMQ_IO", "io/default.json", "-d"])
     assert found.io_config == ["ZMQ_IO", "io/default.json"]
     assert parse("offline_storage", ["-o", "here", "--core", "tcp://h"]).output_dir == "here"

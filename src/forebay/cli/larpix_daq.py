@@ -89,6 +89,8 @@ def board_of(arguments: argparse.Namespace) -> BoardLine:
     from forebay.service.larpix_lines import CLASSES, NetworkBoards, addresses_of
 
     name, *more = ["FakeIO"] if arguments.fake else arguments.io_config
+    if name.endswith(".json") and not more:
+        name, more = "ZMQ_IO", [name]  # as scripts of the README's generation have it
     if name == "FakeIO":
         return FakeIO(_fake_boards(more), arguments.rate)
     if name in CLASSES:

@@ -7,11 +7,15 @@ import sys
 import threading
 from datetime import datetime
 from pathlib import Path
+from typing import TextIO
 
 from forebay.errors import StoreError
+from forebay.front.larpix.arguments import LOG_ADDRESS, OLD_LOG_ADDRESS
 from forebay.service.process import notify
 from forebay.stream.xylem import LogIn
 from forebay.wire.xylem import Log
+
+_TURN_S = 0.05
 
 
 def line_of(entry: Log) -> str:
@@ -24,22 +28,31 @@ def line_of(entry: Log) -> str:
     return f"{stamp} | {entry.level:<8} | {entry.component:<20} | {text}"
 
 
+def _write(file: TextIO, entry: Log) -> None:
+    line = line_of(entry)
+    file.write(line + "\n")
+    if entry.level != "DEBUG":
+        sys.stderr.write(line.encode("utf-8", "backslashreplace").decode() + "\n")
+
+
 def run_log(arguments: argparse.Namespace, stop: threading.Event) -> None:
     """Write lines until `stop`; `StoreError` if the file cannot be written."""
-    socket = LogIn(arguments.port, public=arguments.public)
+    addresses = [arguments.port] if arguments.port else [LOG_ADDRESS, OLD_LOG_ADDRESS]
+    sockets: list[LogIn] = []
     try:
+        for address in addresses:
+            sockets.append(LogIn(address, public=arguments.public))  # noqa: PERF401 - some may be open
         with Path(arguments.outfile).open("a", encoding="utf-8", errors="backslashreplace") as file:
             notify("READY=1")
             while not stop.is_set():
-                entry = socket.read(0.1)
-                if entry is None:
-                    file.flush()
-                    continue
-                line = line_of(entry)
-                file.write(line + "\n")
-                if entry.level != "DEBUG":
-                    sys.stderr.write(line.encode("utf-8", "backslashreplace").decode() + "\n")
+                for socket in sockets:
+                    entry = socket.read(_TURN_S)
+                    while entry is not None:
+                        _write(file, entry)
+                        entry = socket.read(0)
+                file.flush()
     except OSError as error:
         raise StoreError(f"The log {arguments.outfile} cannot be written: {error.strerror}.") from error
     finally:
-        socket.close()
+        for socket in sockets:
+            socket.close()

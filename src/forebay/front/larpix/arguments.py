@@ -10,6 +10,9 @@ PORTS: Final = (50000, 5551)
 """Ports of a core: of larpix-daq 0.2.1, and of the README. Our core has both, components use the first."""
 
 LOG_ADDRESS: Final = "tcp://127.0.0.1:56789"
+OLD_LOG_ADDRESS: Final = "tcp://127.0.0.1:5678"
+"""Of the README; a log that is told no port listens at both."""
+
 BASE: Final = "tcp://127.0.0.1"
 SCRIPTS: Final = (
     "core",
@@ -37,7 +40,7 @@ def parser_of(script: str) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog=f"larpixdaq-{script.replace('_', '-')}", description=_DOES[script])
     add = parser.add_argument
     if script == "log":
-        add("-p", "--port", default=LOG_ADDRESS, help="Address to listen on, including port number")
+        add("-p", "--port", help=f"Address to listen on, instead of {LOG_ADDRESS} and {OLD_LOG_ADDRESS}")
         add("-o", "--outfile", default="log.txt", help="File to write all lines to")
         add("--public", action="store_true", help="Allow an address that is open to other hosts")
         return parser
