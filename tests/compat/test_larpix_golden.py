@@ -1,12 +1,13 @@
 """Words, messages and blocks of larpix-control, larpix-daq and its board servers, bit by bit."""
 
+import ast
 import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from forebay.wire import pacman
+from forebay.wire import pacman, xylem
 from forebay.wire.larpix import block, dataserver, packets, register_map, registers, word
 from forebay.wire.pacman_batch import Batch
 
@@ -174,3 +175,27 @@ def test_server_messages():
     assert dataserver.encode(message).hex() == v1_data["hex"]
     assert dataserver.decode(bytes.fromhex(heartbeat["hex"])).kind == "H"
     assert dataserver.encode(dataserver.ServerMessage("H")).hex() == heartbeat["hex"]
+
+
+FRAMES = read("larpixdaq/larpixdaq_vectors.json")["frames"]
+
+
+@pytest.mark.parametrize("name", FRAMES)
+def test_frames_of_components(name):
+    frames = [one.encode("latin-1") for one in FRAMES[name]]
+    assert xylem.encode(xylem.decode(frames)) == frames
+
+
+def test_a_session_of_an_operator():
+    lines = (VECTORS / "larpixdaq" / "operator_session_frames.txt").read_text().splitlines()
+    frames = [one[1] for line in lines if isinstance(one := ast.literal_eval(line), tuple)]
+    assert len(frames) == len(lines) == 70
+    for one in frames:
+        assert xylem.encode(xylem.decode(one)) == one
+
+
+def test_packets_as_the_monitor_posts_them():
+    shown = read("larpixdaq/http_update_sample.json")["packets"]
+    values = np.array([int(one["bits"], 2) for one in shown], np.uint64)
+    records = block.make(block.WORD, values, 1, 1)
+    assert packets.exports_of_block(records) == shown

@@ -36,7 +36,7 @@ class Register(msgspec.Struct, frozen=True):
 
     name: str
     short_name: str
-    heartbeat_ms: float = 1000
+    heartbeat_ms: int | float = 1000
     connections: list[str] = []
     addresses: dict[str, str] = {}
     actions: dict[str, Any] = {}
