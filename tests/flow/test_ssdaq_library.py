@@ -327,15 +327,21 @@ def test_subscribers_for_coroutines(hard):
     port = int(publisher.endpoint.rpartition(":")[2])
 
     async def listen():
-        passed = []
+        passed, all_passed = [], asyncio.Event()
+
+        def take(message):
+            passed.append(message)
+            if len(passed) == 3:
+                all_passed.set()
+
         queued = AsyncSubscriber("127.0.0.1", port, SSReadoutB.from_bytes)
-        passing = AsyncSubscriber("127.0.0.1", port, passoff_callback=passed.append)
+        passing = AsyncSubscriber("127.0.0.1", port, passoff_callback=take)
         await asyncio.to_thread(until, lambda: publisher.count_subscribers() == 2)
         for i in range(1, 4):
             publisher.publish(random_readout(i))
         numbers = [(await queued.get_data()).iro for _ in range(2)]
-        while len(passed) < 3 or queued._queue.empty():
-            await asyncio.sleep(0.001)
+        await all_passed.wait()
+        await asyncio.to_thread(until, lambda: not queued.empty())
         await queued.close(hard)
         last = await queued.get_data()
         numbers += [] if last is None else [last.iro]
