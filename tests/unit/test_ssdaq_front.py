@@ -97,7 +97,13 @@ def test_cores_as_taskset_takes_them(text, cores):
         ("ReadoutAssembler: {ReadoutPublishers: {P: {ip: 127.0.0.1}}}", "P.port"),
         ("ReadoutAssemblerDaemon: {core_id: all}", "0 or 0,4"),
         ("ReadoutAssemblerDaemon: {log_level: eval()}", "eval()"),
-        ("[1]", "the file"),
+        ("[1]", "c.yaml is [1], and no sections"),
+        ("a", "c.yaml is 'a', and no sections"),
+        (
+            "ReadoutAssembler:\n  ReadoutPublishers:\n"
+            "    P: {ip: 127.0.0.1, port: 1}\n    Q: {ip: 127.0.0.1, port: 1, mode: outbound}",
+            "line 2: ReadoutAssembler.ReadoutPublishers: P and Q both publish at 127.0.0.1:1",
+        ),
         ("a: [", "not valid YAML"),
     ],
 )

@@ -7,7 +7,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, ValidationError
+from pydantic import BeforeValidator, Field, ValidationError, field_validator
 
 from forebay.config.base import Model, Port
 from forebay.config.document import Document
@@ -102,6 +102,16 @@ class Assembly(Model):
         default_factory=lambda: {"ZMQReadoutPublisherLocal": Publisher(ip="127.0.0.101", port=5555)}
     )
 
+    @field_validator("ReadoutPublishers")
+    @classmethod
+    def _ends_differ(cls, publishers: dict[str, Publisher]) -> dict[str, Publisher]:
+        owner: dict[tuple[str, int], str] = {}
+        for name, one in publishers.items():
+            other = owner.setdefault((one.ip, one.port), name)
+            if other != name and one.mode != "remote" and publishers[other].mode != "remote":
+                raise ValueError(f"{other} and {name} both publish at {one.ip}:{one.port}")
+        return publishers
+
 
 class FileWriter(Model):
     """`SSFileWriter`: whom it listens to and how it names its files.
@@ -164,8 +174,10 @@ def parse_config(text: str, origin: str) -> SsdaqConfig:
 def checked(document: Document, origin: str, value: Any = None) -> SsdaqConfig:
     """Return the configuration that `value` is, as a rule what the document says, over the defaults."""
     value = document.value if value is None else value
-    if isinstance(value, Mapping):
-        value = merged(SsdaqConfig().model_dump(mode="json", by_alias=True), value)
+    if not isinstance(value, Mapping):
+        sections = ", ".join(SsdaqConfig.model_fields)
+        raise ConfigError(f"{origin} is {value!r}, and no sections.", f"Sections are {sections}.")
+    value = merged(SsdaqConfig().model_dump(mode="json", by_alias=True), value)
     try:
         return SsdaqConfig.model_validate(value)
     except ValidationError as error:
@@ -196,4 +208,5 @@ def _say(place: tuple[str | int, ...], problem: dict[str, Any]) -> str:
         keys = ["core_id" if key == "cores" else key for key in keys_at(SsdaqConfig, place[:-1])]
         near = get_close_matches(str(place[-1]), keys, n=1)
         return f"{where} is not a known key" + (f" (is {near[0]} meant?)" if near else "")
-    return f"{where}: {problem['msg'].removeprefix('Value error, ')} (found {problem['input']!r})"
+    found = "" if isinstance(problem["input"], Mapping) else f" (found {problem['input']!r})"
+    return f"{where}: {problem['msg'].removeprefix('Value error, ')}{found}"
