@@ -12,6 +12,7 @@ from forebay.errors import ConfigError, UnknownError
 from forebay.event import Event
 from forebay.service.larpix_layout import Layout
 from forebay.service.larpix_metrics import metrics_text
+from forebay.service.larpix_picture import chip_map
 from forebay.service.larpix_shown import N_PIXELS, Shown
 from forebay.service.larpix_tally import Budget, Tally
 from forebay.wire import pacman
@@ -90,7 +91,8 @@ def test_the_mean_is_right_beyond_100_000_packets_and_goes_down_when_data_stop()
 def test_a_new_run_begins_from_nothing_and_texts_stay():
     counted, clock = tally()
     counted.note("Beginning run")
-    seconds(counted, clock, 3, [hits(100)])
+    seconds(counted, clock, 3, [hits(100), event(1, {}, extra=[pacman.sync_word(b"S", 0)])])
+    assert [one["count"] for one in Shown(counted).triggers()] == [3]
     counted.n_malformed = 2
     counted.clear(7)
     shown = Shown(counted)
@@ -103,6 +105,7 @@ def test_a_new_run_begins_from_nothing_and_texts_stay():
     )
     assert shown.rates()["total"] == 0
     assert shown.histograms()["adc"] == {}
+    assert shown.triggers() == []
     assert shown.messages() == ["Beginning run"]
     assert shown.posted()["packets"] == []
     seconds(counted, clock, 2, [hits(10)])
@@ -290,3 +293,15 @@ def test_words_of_boards_and_of_chips_agree(n_blocks, n_words, seed):
     words = sum(int((one.arrays.batch.words["kind"] == ord("D")).sum()) for one in made)
     assert counted.n_words == counted.n_counted == words
     assert counted.chips.counts.sum() <= words
+
+
+def test_every_channel_of_a_chip_has_its_place_on_the_map():
+    for n_channels, channel in ((32, 9), (64, 41)):
+        rates = np.zeros((3, 128))
+        rates[1, channel] = 5.0
+        image = chip_map(rates)
+        cell = image.shape[1] // 18  # two chips in a row
+        bright = np.argwhere((image == chip_map(np.full((1, 128), 5.0))[0, 0]).all(-1))
+        row, column = bright.min(0) // cell
+        assert (row % (n_channels // 8 + 1), column % 9) == divmod(channel, 8)
+        assert len(bright) == cell * cell

@@ -14,7 +14,6 @@ from forebay.service.process import say
 
 _TIMEOUT_S: Final = 1.0
 _MOST: Final = 100
-_DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 
 class Web:
@@ -36,6 +35,7 @@ class Web:
         self.n_lost = 0
         self._base = base.rstrip("/")
         self._is_away = False
+        self._direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
         self._queue: queue.Queue[tuple[str, str, dict[str, Any]]] = queue.Queue(_MOST)
         if base:
             threading.Thread(target=self._run, name="web", daemon=True).start()
@@ -59,7 +59,7 @@ class Web:
                     {"Content-Type": "application/json"},
                     method=method,
                 )
-                _DIRECT.open(request, timeout=_TIMEOUT_S).close()
+                self._direct.open(request, timeout=_TIMEOUT_S).close()
             except (OSError, ValueError, http.client.HTTPException) as error:
                 self.n_lost += 1
                 self._say("web server does not take it", is_away=True, path=path, error=error)
