@@ -12,7 +12,9 @@ from forebay.errors import StoreError, WireError
 from forebay.store.check import check_file, checks
 from forebay.store.paths import part_of
 from forebay.store.recover import recover
-from forebay.store.sof_file import SofFile, convert_sof, read_sof
+from forebay.store.sof_convert import convert_sof
+from forebay.store.sof_file import SofFile, read_sof
+from forebay.store.sof_manifest import manifest_path, read_manifest
 from forebay.wire import sof
 from forebay.wire.sof import Compressor, Kind
 
@@ -58,14 +60,14 @@ def test_a_file_that_was_cut_short_is_told_and_read_as_far_as_it_goes(tmp_path):
     data = (tmp_path / "a.sof").read_bytes()
     cut = tmp_path / "cut.sof"
     cut.write_bytes(data[: found.bunches[3].trailer + 10])
-    assert problems(cut) == {("bunches", "problem")}
-    (problem,) = check_file(cut).problems
-    assert "9 objects can be read" in problem.message
+    assert problems(cut) == {("bunches", "problem"), ("sof-manifest", "note")}
+    assert "9 objects can be read" in check_file(cut).of("bunches")[0].message
     assert read_sof(cut).objects == TRIGGERS * 3
     cut.rename(part_of(cut))
     assert recover(part_of(cut)) == cut
-    assert check_file(cut).is_good
+    assert check_file(cut).problems == []
     assert read_sof(cut).objects == TRIGGERS * 3
+    assert read_manifest(cut).closed_by == "recover"
 
 
 def test_bunches_behind_a_damaged_one_are_read_and_recovered(tmp_path):
@@ -74,7 +76,7 @@ def test_bunches_behind_a_damaged_one_are_read_and_recovered(tmp_path):
     data[found.bunches[1].trailer + 20] ^= 1  # it does not say any more where it is
     path = tmp_path / "b.sof"
     path.write_bytes(data)
-    assert problems(path) == {("bunches", "problem"), ("links", "problem")}
+    assert problems(path) == {("bunches", "problem"), ("links", "problem"), ("sof-manifest", "note")}
     damaged = read_sof(path)
     assert (len(damaged.objects), damaged.is_whole) == (12, False)
     assert damaged.n_bytes == found.bunches[1].start
@@ -100,6 +102,44 @@ def test_a_trailer_that_leads_the_original_astray_is_told(tmp_path):
     struct.pack_into("<Q", data, found.bunches[4].trailer, 12345)
     (tmp_path / "a.sof").write_bytes(data)
     assert problems(tmp_path / "a.sof") == {("links", "problem")}
+
+
+def test_the_manifest_says_what_came(tmp_path):
+    path = tmp_path / "a.sof"
+    file = SofFile(path, Kind.TRIGGER, source="127.0.0.101:9002")
+    file.append(TRIGGERS)
+    file.close()
+    manifest = read_manifest(path)
+    assert manifest.counters == {
+        "received": 3,
+        "written": 3,
+        "not_written": 0,
+        "bytes": sum(map(len, TRIGGERS)),
+    }
+    assert (manifest.source, manifest.kind, manifest.closed_by) == ("127.0.0.101:9002", 3, "writer")
+    assert dict(check_file(path).rows)["source"] == "127.0.0.101:9002"
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        ({"kind": 1}, {("sof-manifest", "problem")}),
+        ({"counters": {"received": 9, "written": 9}}, {("sof-manifest", "problem")}),
+        ({"counters": {"received": 16, "written": 15}}, {("sof-manifest", "problem")}),
+        ({"counters": {"received": 16, "written": 15, "not_written": 1}}, {("sof-not-written", "loss")}),
+        ({"version": 2}, {("sof-manifest", "problem")}),
+    ],
+)
+def test_a_manifest_that_does_not_agree_is_told(tmp_path, change, expected):
+    path = tmp_path / "a.sof"
+    written(path)
+    said = json.loads(manifest_path(path).read_text(encoding="utf-8"))
+    manifest_path(path).write_text(json.dumps(said | change), encoding="utf-8")
+    assert problems(path) == expected
+    manifest_path(path).write_text("nonsense", encoding="utf-8")
+    assert problems(path) == {("sof-manifest", "problem")}
+    manifest_path(path).unlink()
+    assert problems(path) == {("sof-manifest", "note")}
 
 
 def test_what_was_sent_wrong_is_a_note(tmp_path):
@@ -164,7 +204,7 @@ def test_containers_are_converted(tmp_path, compressor):
         )
     with pytest.raises(StoreError, match="never overwritten"):
         convert_sof(source, tmp_path / "a.sof", compressor)
-    assert [one.name for one in tmp_path.iterdir()] == ["a.sof"]
+    assert sorted(one.name for one in tmp_path.iterdir()) == ["a.sof", "a.sof.json"]
 
 
 def test_what_is_no_container_is_not_converted(tmp_path):

@@ -41,7 +41,7 @@ def convert_sof(
 ) -> None:
     """Write triggers, time stamps, logs or frames anew, as another version or as lines of JSON."""
     from forebay.errors import ConfigError
-    from forebay.store.sof_file import convert_sof, write_lines
+    from forebay.store.sof_convert import convert_sof, write_lines
     from forebay.wire.sof import Compressor
 
     compressors = {"bzip2": Compressor.BZ2, "none": Compressor.NONE}

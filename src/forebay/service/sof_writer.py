@@ -13,6 +13,7 @@ from forebay.service.draining import until_stopped
 from forebay.service.process import say
 from forebay.store.readout_series import free_path, names
 from forebay.store.sof_file import SofFile
+from forebay.store.sof_manifest import manifest_path
 from forebay.stream.messages import MessageListener
 from forebay.wire.sof import Kind
 
@@ -35,8 +36,6 @@ class SofWriter(threading.Thread):
 
     Attributes
     ----------
-    n_written:
-        Messages written.
     paths:
         Files begun, in order.
     failure:
@@ -60,20 +59,22 @@ class SofWriter(threading.Thread):
         self._limit_bytes = filesize_lim and filesize_lim * _MIB
         self._listener = MessageListener(ip, port)
         self._stop_asked = threading.Event()
+        self._source = f"{ip}:{port}"
         self._file: SofFile | None = None
-        self._n_bytes = 0
-        self.n_written = self.n_not_written = 0
+        self._n_bytes = self._n_received = self._n_closed = 0
         self.paths: list[Path] = []
         self.failure: ForebayError | None = None
 
     @property
+    def n_written(self) -> int:
+        """Messages written, or, of the file that is open, taken."""
+        return self._n_closed + (self._file.n if self._file is not None else 0)
+
+    @property
     def counters(self) -> dict[str, int]:
-        """How many messages came (``received = written + not_written``)."""
-        return {
-            "received": self.n_written + self.n_not_written,
-            "written": self.n_written,
-            "not_written": self.n_not_written,
-        }
+        """How many messages came: ``received = written + not_written``."""
+        received, written = self._n_received, self.n_written
+        return {"received": received, "written": written, "not_written": max(received - written, 0)}
 
     def run(self) -> None:
         """Write until `close`; started by `start`."""
@@ -88,8 +89,7 @@ class SofWriter(threading.Thread):
         finally:
             self._listener.close()
             try:
-                if self._file is not None:
-                    self._file.close()
+                self._end_file()
             except ForebayError as error:
                 self._fail(error)
 
@@ -98,24 +98,30 @@ class SofWriter(threading.Thread):
         say("messages are not written any more", logging.ERROR, reason=error)
 
     def _write(self, messages: list[bytes]) -> None:
-        try:
-            self._choose_file().append(messages)
-        except ForebayError:
-            self.n_not_written += len(messages)
-            raise
-        self._n_bytes += sum(map(len, messages))
-        self.n_written += len(messages)
-
-    def _choose_file(self) -> SofFile:
-        if self._file is not None and self._limit_bytes and self._n_bytes >= self._limit_bytes:
-            file, self._file = self._file, None
-            file.close()
+        self._n_received += len(messages)
+        if self._limit_bytes and self._n_bytes >= self._limit_bytes:
+            self._end_file()
         if self._file is None:
-            found = names(self._prefix, self._enumeration, "B", lambda: datetime.now(UTC), ".sof")
-            path = free_path(self._folder, found)
-            self._file, self._n_bytes = SofFile(path, self._kind), 0
+            path = self._free_path()
+            self._file, self._n_bytes = SofFile(path, self._kind, source=self._source), 0
             self.paths.append(path)
-        return self._file
+        self._file.append(messages)
+        self._n_bytes += sum(map(len, messages))
+
+    def _free_path(self) -> Path:
+        found = names(self._prefix, self._enumeration, "B", lambda: datetime.now(UTC), ".sof")
+        return free_path(
+            self._folder, (name for name in found if not manifest_path(self._folder / name).exists())
+        )
+
+    def _end_file(self) -> None:
+        file, self._file = self._file, None
+        if file is None:
+            return
+        try:
+            file.close()
+        finally:
+            self._n_closed += file.n - file.n_waiting
 
     def close(self) -> None:
         """Write what is in flight and close the file; raise what went wrong; may be called twice."""

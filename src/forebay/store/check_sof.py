@@ -8,6 +8,7 @@ from pathlib import Path
 from forebay.errors import StoreError, WireError
 from forebay.store.report import MAX_PROBLEMS, Problem, Report, Severity
 from forebay.store.sof_file import read_sof
+from forebay.store.sof_manifest import SofManifest, read_manifest
 from forebay.wire import cdts, sof, trigger
 from forebay.wire.frame import check_frame
 
@@ -15,6 +16,8 @@ CHECKS: Mapping[str, str] = {
     "bunches": "Every byte is part of a bunch, and the file ends with one.",
     "links": "Every bunch says where the one before begins: the original's readers go by that.",
     "object-checksums": "Every object has its checksum.",
+    "sof-manifest": "The manifest beside a container agrees with it.",
+    "sof-not-written": "Everything that came was written.",
     "objects": "Every object is what the file says that its objects are.",
 }
 """Name -> description."""
@@ -47,18 +50,25 @@ def check_sof(path: Path, skip: Collection[str], opened: list[str]) -> Report:
         found = read_sof(path)
     except (StoreError, WireError) as error:
         return Report(str(path), "", [], [Problem("layout", "problem", str(error))], opened, [])
+    manifest, manifest_error = None, ""
+    try:
+        manifest = read_manifest(path)
+    except StoreError as error:
+        manifest_error = str(error)
     run: Mapping[str, Callable[[sof.Sof], Found]] = {
         "bunches": _check_bunches,
         "links": _check_links,
         "object-checksums": _check_checksums,
+        "sof-manifest": lambda found: _check_manifest(found, manifest, manifest_error),
+        "sof-not-written": lambda _: _check_not_written(manifest),
         "objects": _check_objects,
     }
     names = [name for name in CHECKS if name not in skip]
     problems = [Problem(name, severity, message) for name in names for severity, message in run[name](found)]
-    return Report(str(path), "sof", _rows(found), problems, opened + names, sorted(skip))
+    return Report(str(path), "sof", _rows(found, manifest), problems, opened + names, sorted(skip))
 
 
-def _rows(found: sof.Sof) -> list[tuple[str, str]]:
+def _rows(found: sof.Sof, manifest: SofManifest | None) -> list[tuple[str, str]]:
     kinds = {one.value: one.name.lower() for one in sof.Kind}
     rows = [
         ("objects", str(len(found.objects))),
@@ -68,7 +78,41 @@ def _rows(found: sof.Sof) -> list[tuple[str, str]]:
     if found.version:
         packed = sof.Compressor(found.compressor).name.lower()
         rows += [("bunches", f"{len(found.bunches)}, compression {packed}"), ("software", found.software)]
+    if manifest is not None:
+        rows += [
+            ("source", manifest.source or "unknown"),
+            ("time", f"{manifest.start_time or 'unknown'} to {manifest.end_time}"),
+            ("ended", f"{manifest.reason}; closed by {manifest.closed_by} of {manifest.software}"),
+        ]
     return rows
+
+
+def _check_manifest(found: sof.Sof, manifest: SofManifest | None, error: str) -> Found:
+    if error:
+        yield "problem", error
+    elif manifest is None:
+        if found.software.startswith("forebay"):
+            yield "note", "There is no manifest beside it: nothing says what came and was not written."
+    else:
+        counters = manifest.counters
+        is_there = {
+            "kind": (manifest.kind, found.kind),
+            "objects": (counters.get("written"), len(found.objects) + found.n_damaged),
+        }
+        for what, (said, has) in is_there.items():
+            if said != has:
+                yield "problem", f"The manifest says {what}: {said}; the file has {has}."
+        if counters.get("received") != counters.get("written", 0) + counters.get("not_written", 0):
+            yield (
+                "problem",
+                f"Counters of the manifest do not add up: received is {counters.get('received')}.",
+            )
+
+
+def _check_not_written(manifest: SofManifest | None) -> Found:
+    n = manifest.counters.get("not_written", 0) if manifest is not None else 0
+    if n:
+        yield "loss", f"{n} objects came but are not in the file."
 
 
 def _check_bunches(found: sof.Sof) -> Found:

@@ -5,13 +5,15 @@ from __future__ import annotations
 import fcntl
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 
 from forebay.errors import StoreError
 from forebay.store import manifest as m
 from forebay.store.paths import check_free, explain, final_of, link_in_place, part_of, sync
+from forebay.store.sof_manifest import SofManifest, manifest_of, write_manifest
 from forebay.wire.sof import (
     BUNCH_BYTES,
     TRAILER_BYTES,
@@ -22,7 +24,6 @@ from forebay.wire.sof import (
     encode,
     encode_bunch,
     encode_header,
-    encode_old,
 )
 
 _FLUSH_S = 1.0
@@ -41,10 +42,20 @@ class SofFile:
         A bunch is written when so many bytes wait, or the first of them for so many seconds, as `append` and
         `tick` see it; what waits is lost if this process is killed.
 
+    source:
+        Where the objects come from, for the manifest.
+
     Raises
     ------
     StoreError
         If the file cannot be written.
+
+    Attributes
+    ----------
+    n:
+        Objects taken.
+    n_waiting:
+        Those of them that are not in the file yet.
     """
 
     def __init__(
@@ -55,23 +66,31 @@ class SofFile:
         bunch_bytes: int = BUNCH_BYTES,
         flush_s: float = _FLUSH_S,
         clock: Callable[[], float] = time.monotonic,
+        source: str = "",
     ) -> None:
         check_free(path)
         self.path = path
         self.n = 0
+        self._kind, self._source, self._start_time = kind, source, m.now()
+        self._n_written_bytes = 0
         self._part = part_of(path)
         self._compressor = compressor
         self._bunch_bytes = bunch_bytes
         self._flush_s, self._clock = flush_s, clock
         self._waits_since = 0.0
         self._waiting: list[bytes] = []
-        self._n_waiting = self._position = self._trailer = self._number = 0
+        self._n_waiting_bytes = self._position = self._trailer = self._number = 0
         try:
             self._fd = os.open(self._part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
         except OSError as error:
             raise explain(error, f"Cannot create {self._part}") from error
         fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)  # nobody recovers what is being written
         self._append(encode_header(kind, compressor, int(time.time()), m.software()))
+
+    @property
+    def n_waiting(self) -> int:
+        """Objects taken that are not in the file yet, or never will be if it was closed."""
+        return len(self._waiting)
 
     def append(self, objects: Sequence[bytes]) -> None:
         """Take objects; `StoreError` if they could not be written, or the file is closed."""
@@ -80,9 +99,9 @@ class SofFile:
         if objects and not self._waiting:
             self._waits_since = self._clock()
         self._waiting += objects
-        self._n_waiting += sum(map(len, objects))
+        self._n_waiting_bytes += sum(map(len, objects))
         self.n += len(objects)
-        if self._n_waiting > self._bunch_bytes:
+        if self._n_waiting_bytes > self._bunch_bytes:
             self._flush()
         self.tick()
 
@@ -105,7 +124,8 @@ class SofFile:
         self._trailer = self._position - TRAILER_BYTES
         self._number += 1
         self._waiting.clear()
-        self._n_waiting = 0
+        self._n_written_bytes += self._n_waiting_bytes
+        self._n_waiting_bytes = 0
 
     def _append(self, data: bytes) -> None:
         view = memoryview(data)
@@ -138,6 +158,25 @@ class SofFile:
             sync(self.path.parent)
         except OSError as error:
             raise explain(error, f"Cannot close {self._part}") from error
+        write_manifest(self.path, self._manifest())
+
+    def _manifest(self) -> SofManifest:
+        counters = {
+            "received": self.n,
+            "written": self.n - self.n_waiting,
+            "not_written": self.n_waiting,
+            "bytes": self._n_written_bytes,
+        }
+        return SofManifest(
+            software=m.software(),
+            kind=self._kind,
+            source=self._source,
+            start_time=self._start_time,
+            end_time=m.now(),
+            counters=counters,
+            closed_by="writer",
+            reason="closed",
+        )
 
 
 def recover_sof(part: Path) -> Path:
@@ -170,66 +209,15 @@ def recover_sof(part: Path) -> Path:
             sync(final.parent)
         except OSError as error:
             raise explain(error, f"Cannot recover {part}") from error
+        reason = "the writer was killed; what it had not written yet is missing"
+        began, n_lost = _time_of(found), found.n_damaged
+        manifest = manifest_of(found.kind, found.objects, "recover", reason, n_lost=n_lost, start_time=began)
+        write_manifest(final, manifest)
     return final
 
 
-def convert_sof(source: Path, final: Path, compressor: Compressor | None) -> Sof:
-    """Write the objects of a container of any version into a new one, and return what was read.
-
-    Objects that are damaged do not go along.
-
-    Parameters
-    ----------
-    compressor:
-        Of version 1; None for version 0.
-
-    Raises
-    ------
-    StoreError
-        If `source` cannot be read or `final` not be written; then there is no `final`.
-    WireError
-        If `source` is no container.
-    """
-    found = read_sof(source)
-    created_s = found.created_s or int(time.time())
-    if compressor is None:
-        parts = encode_old(found.objects, found.kind)
-    else:
-        parts = encode(found.objects, found.kind, compressor, created_s, found.software or m.software())
-    _write_whole(final, parts)
-    return found
-
-
-def write_lines(source: Path, final: Path, line: Callable[[bytes, int], str]) -> Sof:
-    """Write a line for each object of a container into a new text file, and return what was read.
-
-    Raises as `convert_sof`.
-
-    Parameters
-    ----------
-    line:
-        Makes a line, without its end, of an object and the kind of the container's objects.
-    """
-    found = read_sof(source)
-    _write_whole(final, (f"{line(one, found.kind)}\n".encode() for one in found.objects))
-    return found
-
-
-def _write_whole(final: Path, parts: Iterable[bytes]) -> None:
-    """Write a file that is whole or not there, over no other."""
-    check_free(final)
-    part = part_of(final)
-    try:
-        with part.open("xb") as file:
-            file.writelines(parts)
-            file.flush()
-            os.fsync(file.fileno())
-        link_in_place(part, final)
-        sync(final.parent)
-    except OSError as error:
-        raise explain(error, f"Cannot write {final}") from error
-    finally:
-        part.unlink(missing_ok=True)
+def _time_of(found: Sof) -> str:
+    return datetime.fromtimestamp(found.created_s, UTC).isoformat().replace("+00:00", "Z")
 
 
 @contextmanager
