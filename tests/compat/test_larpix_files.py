@@ -4,12 +4,14 @@ import hashlib
 import json
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
 
 from forebay.store.check import check_file
 from forebay.store.larpix_convert import convert
 from forebay.store.larpix_read import PacketFile, RawFile
+from forebay.wire.larpix.row import ROW
 
 pytestmark = pytest.mark.compat
 
@@ -91,3 +93,53 @@ def test_conversion(tmp_path):
         assert mine.tobytes() == theirs.stored().tobytes()
     report = check_file(tmp_path / "packets.h5")
     assert report.is_good, report.problems
+
+
+U1_BEFORE = (
+    *("io_group", "io_channel", "chip_id", "packet_type", "downstream_marker", "parity"),
+    *("valid_parity", "channel_id"),
+)
+U1_BEHIND = (
+    *("dataword", "trigger_type", "local_fifo", "shared_fifo", "register_address", "register_data"),
+    *("direction", "local_fifo_events"),
+)
+
+
+def columns_of(version, shared_fifo_events):
+    """Return the columns as larpix-control has had them, up to 3.4.0 (u1 of events) and later (u2)."""
+    columns = [(name, "u1") for name in U1_BEFORE] + [("timestamp", "<u8")]
+    columns += [(name, "u1") for name in U1_BEHIND]
+    columns += [
+        ("shared_fifo_events", shared_fifo_events),
+        ("counter", "<u4"),
+        ("fifo_diagnostics_enabled", "u1"),
+    ]
+    if version != "2.0" or shared_fifo_events != "u1":
+        columns.append(("first_packet", "u1"))
+    if version in ("2.3", "2.4") or shared_fifo_events != "u1":
+        columns.append(("receipt_timestamp", "<u4"))
+    return columns
+
+
+@pytest.mark.parametrize("version", ["2.0", "2.1", "2.2", "2.3", "2.4"])
+@pytest.mark.parametrize("shared_fifo_events", ["u1", "<u2"])
+def test_every_layout_of_columns_that_there_was(tmp_path, version, shared_fifo_events):
+    kind = np.dtype(columns_of(version, shared_fifo_events))
+    sizes = {"2.0": 30, "2.1": 31, "2.2": 31, "2.3": 35, "2.4": 35}
+    assert kind.itemsize == (sizes[version] if shared_fifo_events == "u1" else 36)
+    random = np.random.default_rng(7)
+    stored = np.frombuffer(random.bytes(50 * kind.itemsize), kind).copy()
+    stored["packet_type"] %= 4
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        about = file.create_group("_header").attrs
+        about["version"], about["created"], about["modified"] = version, 1.0, 2.0
+        file["packets"] = stored
+    with PacketFile(tmp_path / "a.h5") as file:
+        rows = file.rows()
+    assert rows.dtype == ROW
+    for name in ROW.names:
+        if name in kind.names:
+            assert rows[name].tolist() == stored[name].tolist()
+        else:
+            assert not rows[name].any()
+    assert check_file(tmp_path / "a.h5").is_good

@@ -26,7 +26,7 @@ def stand(tmp_path):
     stand.close()
 
 
-def run(stand, n_bytes=30_000):
+def run(stand, n_bytes=30_000, *, is_good=True):
     for method in ("prepare_run", "begin_run"):
         said = stand.ask(method)
         assert said["result"] == "UPDATED", said
@@ -35,7 +35,7 @@ def run(stand, n_bytes=30_000):
     assert said["result"] == "UPDATED", said
     (end,) = stand.ended()
     (path,) = stand.files()
-    assert check_file(path).is_good
+    assert check_file(path).is_good or not is_good
     return end["account"], path
 
 
@@ -89,6 +89,20 @@ def test_chips_of_which_the_storage_was_not_told_end_the_run_with_the_reason(sta
     stand.until(stand.ended)
     (end,) = stand.ended()
     assert "Start the storage with --asic 1,2" in end["reason"]
+
+
+def test_what_goes_wrong_with_boards_is_booked(stand):
+    stand.start("core")
+    faults = [word for fault in ("parity=0.02", "reset=2", "no-sync=3") for word in ("--fault", fault)]
+    stand.start("producer", "--io-config", "FakeIO", "1", "2/2", "--rate", "4000", *faults)
+    stand.start("aggregator")
+    stand.start("offline_storage", "--asic", "1,2")
+    stand.until_clients(EVERYBODY)
+    account, _ = run(stand, n_bytes=2_000_000, is_good=False)
+    boards = account["LArPix board"]["boards"]
+    assert set(boards) == {"io_group_1", "io_group_2"}
+    for one in boards.values():
+        assert 0.01 < one["parity_errors"] / one["data_words"] < 0.03
 
 
 def test_several_producers(stand):

@@ -177,12 +177,15 @@ def producer(*words):
 
 def test_blocks_follow_the_chips():
     for words, is_theirs in (
+        ([], True),
         (["--fake"], True),
         (["--fake", "--block", "1.0"], False),
         (["--io-config", "FakeIO", "1", "2/2b"], False),
     ):
         asked = producer(*words)
         assert is_original(asked, board_of(asked)) is is_theirs
+    with pytest.raises(ConfigError, match="no fault"):
+        board_of(producer("--fault", "fire=1"))
     asked = producer("--io-config", "FakeIO", "2/2b", "--block", "0.1")
     with pytest.raises(ConfigError, match="version 2b"):
         is_original(asked, board_of(asked))

@@ -22,13 +22,16 @@ _TURN_S = 0.02
 class FakeIO:
     """Simulated boards in the producer's process; data come as time goes on."""
 
-    def __init__(self, asic_versions: dict[int, str], rate_hz: float) -> None:
+    def __init__(self, asic_versions: dict[int, str], rate_hz: float, faults: Sequence[str] = ()) -> None:
         from forebay.service.larpix_lines import chip_keys
         from forebay.sim.larpix import BoardOptions, SimulatedBoard
+        from forebay.sim.larpix_faults import parse_faults
         from forebay.wire.pacman_account import BoardAccount
 
         def board(io_group: int, version: str) -> SimulatedBoard:
-            options = BoardOptions(io_group, version, _FAKE_CHIPS, rate_hz, seed=io_group)
+            options = BoardOptions(
+                io_group, version, _FAKE_CHIPS, rate_hz, seed=io_group, faults=parse_faults(faults)
+            )
             return SimulatedBoard(options, time.time())
 
         self.asic_versions = asic_versions
@@ -88,11 +91,11 @@ def board_of(arguments: argparse.Namespace) -> BoardLine:
     from forebay.errors import ConfigError
     from forebay.service.larpix_lines import CLASSES, NetworkBoards, addresses_of
 
-    name, *more = ["FakeIO"] if arguments.fake else arguments.io_config
+    name, *more = arguments.io_config or ["FakeIO"]
     if name.endswith(".json") and not more:
         name, more = "ZMQ_IO", [name]  # as scripts of the README's generation have it
     if name == "FakeIO":
-        return FakeIO(_fake_boards(more), arguments.rate)
+        return FakeIO(_fake_boards(more), arguments.rate, arguments.fault)
     if name in CLASSES:
         return NetworkBoards(*addresses_of(name, more))
     raise ConfigError(f"There is no class {name!r} of boards.", f"There are FakeIO, {', '.join(CLASSES)}.")

@@ -36,7 +36,7 @@ BLOCK_PACKETS: Final = 20_000
 BLOCK_BYTES: Final = 2**22
 """Bytes of messages in one DATA message, about."""
 
-_ANSWER_S = 1.0
+_ANSWER_S = 2.0
 _ACTIONS = (
     "write_config",
     "read_config",
@@ -249,6 +249,8 @@ class Producer(Part):
                     continue
                 chips, addresses, values = registers_read(own["word"].astype(np.uint64), version)
                 mine = chips == chip
+                if mine.any():
+                    end = time.monotonic() + _ANSWER_S
                 found |= dict(zip(addresses[mine].tolist(), values[mine].tolist(), strict=True))
         return found
 

@@ -70,7 +70,7 @@ def _conductor(parser: argparse.ArgumentParser) -> None:
 
 def _producer(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
-    source = parser.add_mutually_exclusive_group(required=True)
+    source = parser.add_mutually_exclusive_group()
     source.add_argument("--fake", action="store_true", help="As --io-config FakeIO")
     source.add_argument(
         "--io-config",
@@ -83,6 +83,7 @@ def _producer(parser: argparse.ArgumentParser) -> None:
         "--block", choices=("0.1", "1.0"), help="Packet blocks of larpix-daq (for chips of version 1) or ours"
     )
     add("--rate", type=float, default=1200.0, help="Packets a second of each board of FakeIO")
+    add("--fault", action="append", default=[], help="What goes wrong with FakeIO, e.g. parity=0.01")
     add("--routines", help="JSON file: name -> {function: package.module:function, params: [...]}")
     add("--boards", help="Directory of controller configurations (*_chip_info.json)")
 
