@@ -193,6 +193,19 @@ def test_messages_are_published_and_accounted_for():
     publisher.close()
 
 
+def test_publishers_send_to_who_binds():
+    listener = MessageListener("0.0.0.0", "*")
+    publisher = MessagePublisher("127.0.0.1", listener.endpoint.rpartition(":")[2], "remote", topic=b"logs")
+    until(lambda: listener.read(0.0) or publisher.count_subscribers())  # who binds subscribes as it reads
+    publisher.send([b"a"])
+    assert gathered(listener, 1) == [b"a"]
+    publisher.close()
+    listener.close()
+    with pytest.raises(StreamError, match="open to other hosts"):
+        MessagePublisher("0.0.0.0", "*", "local")
+    MessagePublisher("0.0.0.0", "*", "outbound").close()
+
+
 def test_addresses_that_cannot_be_had_are_named():
     with pytest.raises(ConfigError, match="not an IP address"):
         TriggerInlet("camera", 0)

@@ -86,6 +86,24 @@ def test_bunches_behind_a_damaged_one_are_read_and_recovered(tmp_path):
     assert read_sof(path).objects == TRIGGERS * 4
 
 
+@pytest.mark.parametrize("left", ["part", "recovered"])
+def test_a_recovery_that_was_killed_is_finished(tmp_path, left):
+    path = tmp_path / "a.sof"
+    found = written(path)
+    part = part_of(path)
+    if left == "part":
+        part.hardlink_to(path)  # its writer was killed between its last two steps
+    else:
+        part.write_bytes(path.read_bytes() + b"torn")
+        part.with_name(part.name + ".recovered").hardlink_to(path)
+    assert recover(part) == path
+    assert read_sof(path).objects == found.objects
+    assert sorted(one.name for one in tmp_path.iterdir()) == ["a.sof", "a.sof.json"]
+    part.write_bytes(path.read_bytes())
+    with pytest.raises(StoreError, match="overwritten"):
+        recover(part)
+
+
 def test_a_wrong_checksum_is_told(tmp_path):
     found = written(tmp_path / "a.sof", compressor=Compressor.NONE)
     data = bytearray((tmp_path / "a.sof").read_bytes())

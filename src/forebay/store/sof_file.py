@@ -5,7 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -182,6 +182,8 @@ class SofFile:
 def recover_sof(part: Path) -> Path:
     """Make the file that a killed writer was writing of its whole bunches, and return its path.
 
+    May be repeated, also after having been killed itself.
+
     Raises
     ------
     StoreError
@@ -194,18 +196,15 @@ def recover_sof(part: Path) -> Path:
         found = read_sof(part)
         temporary = part.with_name(part.name + ".recovered")
         try:
-            temporary.unlink(missing_ok=True)
-            if found.bunches and found.bunches[-1].trailer >= found.n_bytes:  # there are gaps between them
-                parts = encode(
-                    found.objects, found.kind, Compressor(found.compressor), found.created_s, found.software
-                )
-            else:
-                parts = iter([part.read_bytes()[: found.n_bytes]])
-            with temporary.open("wb") as file:
-                file.writelines(parts)
-            link_in_place(temporary, final)
+            if not _is_done(final, part, temporary):
+                temporary.unlink(missing_ok=True)
+                with temporary.open("wb") as file:
+                    file.writelines(_whole_parts(part, found))
+                    file.flush()
+                    os.fsync(file.fileno())
+                link_in_place(temporary, final)
             part.unlink()
-            temporary.unlink()
+            temporary.unlink(missing_ok=True)
             sync(final.parent)
         except OSError as error:
             raise explain(error, f"Cannot recover {part}") from error
@@ -214,6 +213,20 @@ def recover_sof(part: Path) -> Path:
         manifest = manifest_of(found.kind, found.objects, "recover", reason, n_lost=n_lost, start_time=began)
         write_manifest(final, manifest)
     return final
+
+
+def _is_done(final: Path, part: Path, temporary: Path) -> bool:
+    """Whether the final file is made of the part already, and only cleaning up is left."""
+    return final.exists() and any(one.exists() and one.samefile(final) for one in (part, temporary))
+
+
+def _whole_parts(part: Path, found: Sof) -> Iterable[bytes]:
+    """Return what is whole of a part: its first bytes, or its objects anew if there are gaps between them."""
+    if found.bunches and found.bunches[-1].trailer >= found.n_bytes:
+        return encode(
+            found.objects, found.kind, Compressor(found.compressor), found.created_s, found.software
+        )
+    return [part.read_bytes()[: found.n_bytes]]
 
 
 def _time_of(found: Sof) -> str:
