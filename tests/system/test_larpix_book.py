@@ -94,3 +94,30 @@ def test_a_disk_that_is_full_stops_the_run_and_its_file_is_good(stand):
         for method in ("prepare_run", "begin_run", "end_run"):
             assert stand.ask(method)["result"] == "UPDATED"
         stand.kill("offline_storage")
+
+
+def test_a_run_from_a_shell(stand):
+    stand.start("core")
+    for script in ("producer", "aggregator", "offline_storage"):
+        stand.start(script)
+    stand.until_clients(PARTS)
+
+    def ask(*words):
+        command = [sys.executable, "-m", "forebay", "larpix", "ask", *words, "--core-port", stand.core_port]
+        done = subprocess.run(list(map(str, command)), capture_output=True, text=True, timeout=60)
+        return done.returncode, done.stdout.splitlines(), done.stderr
+
+    said = ask("prepare_run", "--comment", "cosmics", "--configuration", '{"threshold": 40}', "--who", "ann")
+    assert said[:2] == (0, ["UPDATED", "run: 1"])
+    code, lines, _ = ask("begin_run", "--who", "ben")
+    assert (code, lines[0]) == (1, "NOT UPDATED")
+    assert "The run was prepared by ann" in lines[-1]
+    assert ask("begin_run", "--who", "ann")[0] == 0
+    assert ask("run_routine", "hello_world", "you", "--json")[1][-1].startswith('{"header": "ACTION RESULT"')
+    assert ask("write_configuration", "nothing")[0] == 1
+    assert ask("end_run")[0] == 0
+    assert stand.booked()[0]["configuration"] == {"threshold": 40}
+    assert "It has abort_routine" in ask("nonsense")[2]
+    assert "missing a required argument" in ask("load_board")[2]
+    stand.kill("core")
+    assert "did not answer get_state within 0.2 s" in ask("get_state", "--timeout", "0.2")[2]

@@ -17,6 +17,7 @@ from forebay.cli.catalog import catalog_app
 from forebay.cli.config import config_app
 from forebay.cli.epics import epics_app
 from forebay.cli.larpix import larpix_app
+from forebay.cli.larpix_ask import ask as larpix_ask
 from forebay.cli.larpix_monitor import monitor as larpix_monitor
 from forebay.cli.proposal import proposal_app
 from forebay.cli.record import record, retrieve
@@ -42,6 +43,7 @@ app.add_typer(camera_app, name="camera")
 app.add_typer(epics_app, name="epics")
 app.add_typer(larpix_app, name="larpix")
 larpix_app.command("monitor")(larpix_monitor)
+larpix_app.command("ask")(larpix_ask)
 app.add_typer(proposal_app, name="proposal")
 app.add_typer(service_app, name="service")
 app.add_typer(token_app, name="token")
