@@ -18,8 +18,10 @@ def ask(
         str, typer.Argument(help="Of the Operator: prepare_run, begin_run, end_run, get_state, ...")
     ],
     arguments: Annotated[list[str] | None, typer.Argument(help="JSON, or text that is none.")] = None,
-    core: Annotated[str, typer.Option(help="Address of the core, without port.")] = "tcp://127.0.0.1",
-    core_port: Annotated[int, typer.Option(help="Port of the core.")] = 50000,
+    address: Annotated[
+        str, typer.Option("--core", help="Address of the core, without port.")
+    ] = "tcp://127.0.0.1",
+    port: Annotated[int, typer.Option("--core-port", help="Port of the core.")] = 50000,
     who: Annotated[str | None, typer.Option(help="Who asks; user and host if not given.")] = None,
     comment: Annotated[str, typer.Option(help="To be booked with the run: for prepare_run.")] = "",
     configuration: Annotated[str, typer.Option(help="JSON, as the comment.")] = "{}",
@@ -30,7 +32,7 @@ def ask(
     from forebay.errors import StreamError
     from forebay.front.larpix.operator import Operator
 
-    operator = Operator(core, who=who, port=core_port)
+    operator = Operator(address, who=who, port=port)
     options: dict[str, Any] = {"timeout": timeout}
     if method in ("prepare_run", "prepare_physics_run"):
         options |= {"comment": comment, "configuration": _value(configuration)}
@@ -43,7 +45,7 @@ def ask(
         operator.cleanup()
     if answer is None:
         raise StreamError(
-            f"{core}:{core_port} did not answer {method} within {timeout:g} s.",
+            f"{address}:{port} did not answer {method} within {timeout:g} s.",
             "Start the core, or name it: --core, --core-port.",
         )
     said = answer["message"]
