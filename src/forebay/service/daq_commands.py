@@ -32,10 +32,11 @@ def components_of(asked: Namespace, part: Part) -> list[Component]:
         If the configuration is wrong, or has no such component.
     """
     path = asked.config or home_config("daq-config" if part == "Receiver" else "writer-config")
-    found = chosen(read_components(path, part), asked.names)
-    if not found:
-        where = path or "the defaults of SSDAQ 0.9"
+    known = read_components(path, part)
+    if not known:
+        where = str(path) if path is not None else "The default of SSDAQ 0.9"
         raise ConfigError(f"{where} has no {_WHAT[part]}.", "Name a configuration: -c FILE.")
+    found = chosen(known, asked.names)
     changes: dict[str, Any] = {}
     if getattr(asked, "filename_prefix", None):
         changes["file_prefix"] = asked.filename_prefix

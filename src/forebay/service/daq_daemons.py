@@ -22,7 +22,7 @@ from forebay.service.monitored import monitored
 from forebay.service.process import log_to_stderr, say, stop_on_signal
 from forebay.service.raw_file import RawWriter
 from forebay.service.readout_control import default_control
-from forebay.service.readout_daemons import hangup_stops, reporting, say_end
+from forebay.service.readout_report import hangup_stops, reporting, say_end
 from forebay.service.receiver_classes import Receiver
 
 Ready = Callable[[], None]

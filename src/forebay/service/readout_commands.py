@@ -219,7 +219,7 @@ def status_lines(status: dict[str, Any]) -> list[str]:
 def _run_ssdaq(asked: Namespace) -> None:
     from forebay.front.ssdaq.publisher import ZMQReadoutPublisher
     from forebay.service.process import say
-    from forebay.service.readout_daemons import reporting, say_end
+    from forebay.service.readout_report import reporting, say_end
     from forebay.service.readout_server import SSReadoutAssembler
 
     log_to_stderr("ssdaq", logging.getLevelName(asked.verbose))

@@ -4,13 +4,9 @@ from __future__ import annotations
 
 import glob
 import logging
-import signal
 import sys
-import threading
-import time
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
-from typing import Any
+from collections.abc import Callable
+from contextlib import ExitStack
 
 from forebay.errors import ForebayError
 from forebay.front.ssdaq.configuration import Daemon, SsdaqConfig, parse_config
@@ -20,13 +16,13 @@ from forebay.service.host import abandoned_parts
 from forebay.service.process import log_to_stderr, say, stop_on_signal
 from forebay.service.readout_classes import SSFileWriter
 from forebay.service.readout_control import default_control, instance_name
+from forebay.service.readout_report import hangup_stops, reporting, say_end
 from forebay.service.readout_server import SSReadoutAssembler
 from forebay.store.readout_layout import ReadoutRecording
 
 KINDS = ("roa", "dw")
 """Readout assembler and data writer."""
 
-_REPORT_S = 10.0
 _POLL_S = 0.1
 
 Ready = Callable[[], None]
@@ -81,19 +77,6 @@ def _assemble(config: SsdaqConfig, life: Daemon, instance: str, ready: Ready) ->
         say_end(assembler.status())
 
 
-def say_end(status: dict[str, Any]) -> None:
-    """Log what an assembler did in its life."""
-    builder, receiver = status["builder"], status["receiver"]
-    lost = {name: builder[name] for name in ("late", "duplicate", "implausible", "evicted")}
-    lost |= {name: receiver[name] for name in ("malformed", "foreign", "kernel_drop")}
-    say(
-        "assembled",
-        readouts=builder["readouts"],
-        incomplete=builder["incomplete_readouts"],
-        **{name: n for name, n in lost.items() if n},
-    )
-
-
 def _write(config: SsdaqConfig, ready: Ready) -> None:
     settings = config.SSFileWriter
     writer = SSFileWriter(
@@ -117,46 +100,6 @@ def _write(config: SsdaqConfig, ready: Ready) -> None:
             writer.close()
         finally:
             say("written", files=", ".join(map(str, writer.paths)) or "none", **writer.counters)
-
-
-@contextmanager
-def hangup_stops() -> Iterator[None]:
-    """Take SIGHUP for SIGTERM, as the original's writer does."""
-    before = signal.signal(signal.SIGHUP, lambda _number, _frame: signal.raise_signal(signal.SIGTERM))
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGHUP, before)
-
-
-@contextmanager
-def reporting(status: Callable[[], dict[str, Any]]) -> Iterator[None]:
-    """Log what happened every few seconds, if anything did."""
-    is_over = threading.Event()
-
-    def report() -> None:
-        before, since = status(), time.monotonic()
-        while not is_over.wait(_REPORT_S):
-            now, at = status(), time.monotonic()
-            n = now["builder"]["readouts"] - before["builder"]["readouts"]
-            if now["receiver"] != before["receiver"]:
-                say(
-                    "assembling",
-                    readouts=now["builder"]["readouts"],
-                    rate_hz=n / (at - since),
-                    open=now["open"],
-                    newest_ns=now["newest_time_ns"],
-                    kernel_drop=now["receiver"]["kernel_drop"],
-                )
-            before, since = now, at
-
-    thread = threading.Thread(target=report, name="report", daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        is_over.set()
-        thread.join()
 
 
 if __name__ == "__main__":
