@@ -15,6 +15,7 @@ namespace {
 constexpr std::int64_t kSecond = 1'000'000'000;
 constexpr std::int64_t kWatch = kSecond / 10;
 constexpr std::int64_t kBusyHz = 6000;  // datagrams: a wake-up for each costs more than a timer for many
+constexpr std::int64_t kShortest = 100'000;  // ns for which a timer is worth while
 
 std::int64_t clock_ns(clockid_t clock) {
     timespec time;
@@ -62,7 +63,11 @@ BlockPort::Filled BlockPort::fill(OpenReadouts& readouts, std::int64_t timeout_n
     }
     const std::int64_t end_ns = clock_ns(CLOCK_MONOTONIC) + timeout_ns;
     bool has_come = next_ < got_;
-    while (next_ < got_ || receive(timeout_ns > 0)) {
+    for (;;) {
+        if (next_ == got_) {
+            if (is_busy_ && timeout_ns > 0) gather(gather_ns);
+            if (!receive(timeout_ns > 0)) break;
+        }
         has_come = true;
         while (next_ < got_) {
             place(readouts, next_++);
@@ -70,13 +75,16 @@ BlockPort::Filled BlockPort::fill(OpenReadouts& readouts, std::int64_t timeout_n
         }
         if (readouts.is_due(now_ns_)) return {true, true};
         if (now_ns_ >= end_ns) return {true, false};
-        watch_rate(now_ns_);
-        if (is_busy_ && gather_ns > 0 && timeout_ns > 0) {
-            const timespec time{gather_ns / kSecond, gather_ns % kSecond};
-            nanosleep(&time, nullptr);
-        }
     }
     return {has_come, readouts.is_due(clock_ns(CLOCK_MONOTONIC))};
+}
+
+// Wait until `gather_ns` after the last look, if that is worth a timer.
+void BlockPort::gather(std::int64_t gather_ns) {
+    const std::int64_t left_ns = std::min(gather_ns, now_ns_ + gather_ns - clock_ns(CLOCK_MONOTONIC));
+    if (left_ns < kShortest) return;
+    const timespec time{left_ns / kSecond, left_ns % kSecond};
+    nanosleep(&time, nullptr);
 }
 
 // Take what waits in the socket; whether anything came before the time was over or a signal arrived.
@@ -93,6 +101,7 @@ bool BlockPort::receive(bool waits) {
     got_ = static_cast<std::size_t>(got);
     now_ns_ = clock_ns(CLOCK_MONOTONIC);
     arrived_ns_ = clock_ns(CLOCK_REALTIME);
+    watch_rate(now_ns_);
     return got > 0;
 }
 

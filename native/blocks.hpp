@@ -49,6 +49,7 @@ private:
     static constexpr std::size_t kBatch = 64;
 
     bool receive(bool waits);
+    void gather(std::int64_t gather_ns);
     void place(OpenReadouts& readouts, std::size_t i);
     void watch_rate(std::int64_t now_ns);
     void count(Counter which, std::int64_t n) { counters_[which].fetch_add(n, std::memory_order_relaxed); }

@@ -25,7 +25,7 @@ from forebay.wire.senders import ModuleRule
 from forebay.wire.target import N_MODULES
 
 _LOOPBACK = IPv4Address("127.0.0.1")
-_POLL_S = 0.05
+_POLL_S = 0.1
 _GATHER_S = 0.0005
 _LOOK_EVERY_S = 1.0
 
