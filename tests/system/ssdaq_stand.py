@@ -73,6 +73,7 @@ class Ssdaq:
         return subprocess.run(
             self.command("control-ssdaq", *words),
             env=self.environment,
+            cwd=self.folder,
             capture_output=True,
             text=True,
             timeout=PATIENCE_S * 2,
