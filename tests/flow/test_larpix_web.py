@@ -1,6 +1,7 @@
 """The monitor's interface: routes of both generations of larpix-daq, Socket.IO, who may."""
 
 import builtins
+import json
 import queue
 import socket
 import sys
@@ -8,6 +9,7 @@ import threading
 
 import numpy as np
 import pytest
+import requests
 import socketio
 from starlette.testclient import TestClient
 from tests.larpix_events import blocks
@@ -333,6 +335,31 @@ def test_wrong_commands_are_answered(running, message):
         assert ended(browser)["message"]["result"] == []
     finally:
         browser.io.disconnect()
+
+
+def test_what_is_no_message_ends_nothing(running, capfd):
+    url = running[0]
+    rng = np.random.default_rng(4)
+    line = f"{url}/socket.io/?EIO=4&transport=polling"
+    for n in range(120):
+        sid = json.loads(requests.get(line, timeout=WAIT_S).text[1:])["sid"]
+        body = rng.integers(0, 256, n, dtype=np.uint8).tobytes()
+        for text in (body, b'42["command/run_routine",' + body, b"40" + body, b"4" * 100 + body):
+            done = requests.post(f"{line}&sid={sid}", data=text, timeout=WAIT_S)
+            assert done.status_code in (200, 400)
+    browser = Browser(url)
+    try:
+        browser.command("data-rate")
+        assert ended(browser)["header"] == "ACTION RESULT"
+    finally:
+        browser.io.disconnect()
+    assert "Traceback" not in capfd.readouterr().err
+
+
+def test_connections_are_bounded(running, monkeypatch):
+    monkeypatch.setattr("forebay.front.larpix.web_events.MOST_LINES", 5)
+    line = f"{running[0]}/socket.io/?EIO=4&transport=polling"
+    assert [requests.get(line, timeout=WAIT_S).status_code for _ in range(7)] == [200] * 5 + [503] * 2
 
 
 def test_who_may_only_read_does_not_command(tally, desk, tmp_path, port):

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable
 from typing import Any, Final
 from urllib.parse import parse_qs
 
 import engineio
 import socketio
+from starlette.responses import Response
 
 from forebay.front.larpix.desk import Ask, Desk
 from forebay.front.larpix.operator import Answer, Operator
@@ -18,7 +20,12 @@ COMMAND_S: Final = 60.0
 
 ROUTINE_S: Final = 86_400.0
 MOST_CLIENTS: Final = 100
+MOST_LINES: Final = 200
+"""Connections, with those that are given up only when they have not answered for some seconds."""
 
+
+_QUIET = logging.getLogger("forebay.socketio")
+_QUIET.setLevel(logging.CRITICAL)  # what is no message is answered, and no reason to fill a log
 _PATH = "/socket.io/"
 _EVENTS = {"state": "state-update", "component": "client-update"}
 _COMMANDS: dict[str, tuple[int, int, Callable[..., Any]]] = {
@@ -70,6 +77,8 @@ class Events:
             allow_upgrades=False,
             cors_allowed_origins=[],
             max_http_buffer_size=2**18,
+            logger=_QUIET,
+            engineio_logger=_QUIET,
         )
         self._io.on("connect", self._connected)
         self._io.on("disconnect", self._disconnected)
@@ -99,6 +108,9 @@ class Events:
         async def asgi(scope: dict[str, Any], receive: Any, send: Any) -> None:
             if scope["type"] == "http" and scope["path"] == _PATH:
                 line = parse_qs(scope["query_string"].decode("latin-1")).get("sid", [""])[0]
+                if not line and len(self._io.environ) >= MOST_LINES:
+                    await Response("Too many connections.", 503)(scope, receive, send)
+                    return
                 token = self._io.environ.get(line, {}).get("HTTP_AUTHORIZATION")
                 if token is not None and all(name != b"authorization" for name, _ in scope["headers"]):
                     headers = [*scope["headers"], (b"authorization", token.encode("latin-1"))]

@@ -123,7 +123,7 @@ function show(seen) {
   byId("rate").className = rates.total > 0 ? "good" : "bad";
   const share = rates.share < 0.999 ? `, ${(100 * rates.share).toFixed(0)} % of them counted chip by chip` : "";
   byId("run").textContent =
-    `${seen.run === null ? "" : `run ${seen.run}, `}${seen.state} ${number(seen.words)} words, ` +
+    `${seen.run === null ? "" : `run ${seen.run}, `}${seen.state ? `${seen.state}, ` : ""}${number(seen.words)} words, ` +
     `mean ${number(rates.mean)} Hz${share}`;
   const most = bars(
     "seconds",
@@ -133,7 +133,9 @@ function show(seen) {
   const highest = bars("adc", seen.adc);
   byId("adc-caption").textContent = `0 to ${seen.adc.length - 1}, at most ${number(highest)}`;
   showBoards(seen.boards);
-  byId("chips-caption").textContent = `${rates.n_chips} chips, ${rates.n_channels} channels have sent something`;
+  const some = rates.n_chips > rates.chips.length ? ", the busiest of them:" : "";
+  byId("chips-caption").textContent =
+    `${rates.n_chips} chips, ${rates.n_channels} channels have sent something${some}`;
   table(
     "chips",
     rates.chips.map((one) => [chip(one), `${number(one.rate_hz)} Hz`]),
