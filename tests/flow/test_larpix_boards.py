@@ -9,6 +9,7 @@ import pytest
 
 from forebay.errors import ConfigError, StreamError
 from forebay.service.larpix_board import serve_board
+from forebay.service.larpix_lines import NetworkBoards, addresses_of
 from forebay.service.larpix_record import counters_of, record
 from forebay.sim.larpix import WORDS_SENT, BoardOptions, SimulatedBoard
 from forebay.sim.larpix_faults import parse_faults
@@ -213,3 +214,13 @@ def test_addresses_that_cannot_be(boards):
 def test_unknown_chips_are_refused():
     with pytest.raises(ConfigError, match="lightpix-1"):
         PacmanInlet([BoardAddress("a", 1, "9", "tcp://127.0.0.1:1", "")])
+
+
+def test_a_board_that_is_not_there_is_told_before_chips_are_asked(monkeypatch):
+    monkeypatch.setattr("forebay.service.larpix_lines._CONNECT_S", 0.05)
+    with closing(NetworkBoards(*addresses_of("PACMAN_IO", ["1=127.0.0.1:1"]))) as boards:
+        with pytest.raises(StreamError, match="io_group_1 does not send"):
+            boards.send(1, 1, read_words("2", 11, [64]))
+        with pytest.raises(ConfigError, match="io group 2"):
+            boards.send(2, 1, [])
+        assert boards.counters["io_group_1"]["words_to_chips"] == 0

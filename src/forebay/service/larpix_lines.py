@@ -23,6 +23,7 @@ CLASSES: Final = {"PACMAN_IO": "2", "ZMQ_IO": "1", "MultiZMQ_IO": "1"}
 _SERVERS: Final = ("ZMQ_IO", "MultiZMQ_IO")
 _CHIPS: Final = ((1, 246), (1, 245), (1, 252), (1, 243))
 _DRAIN_S: Final = 5.0
+_CONNECT_S: Final = 2.0
 _HOW: Final = 'Write {"_config_type": "io", "io_class": "ZMQ_IO", "io_group": [[1, "HOST"]]} into it.'
 
 
@@ -159,6 +160,7 @@ class NetworkBoards:
         """See `BoardLine`."""
         if io_group not in self._commands:
             raise ConfigError(f"There is no board of io group {io_group}.", f"There are {[*self._commands]}.")
+        self._inlet.wait_for(self._names[io_group], _CONNECT_S)  # what chips answer comes with the data
         self._commands[io_group].send(io_channel, words)
         self._n_sent[io_group] += len(words)
 

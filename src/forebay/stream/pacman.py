@@ -43,8 +43,9 @@ _DONTWAIT = int(zmq.DONTWAIT)
 _NO_MODULES = np.zeros(0, np.uint32)
 
 LINK_COUNTERS: Final = ("connections", "disconnections", "full_queues")
-"""How often a board was reached and was lost: what it sent in between is lost. And how often as many messages
-came one behind the other as may wait: the queue was full, perhaps, and the board then drops without a word."""
+"""How often a board was reached, and was lost: what it sends in between is lost. And how often as many
+messages came one behind the other as may wait: the queue was full, perhaps, and then boards drop messages.
+"""
 
 
 @dataclass(frozen=True)
@@ -100,7 +101,7 @@ class _Link:
         self.socket.setsockopt(zmq.MAXMSGSIZE, MAX_MESSAGE_BYTES)
         self.socket.setsockopt(zmq.RECONNECT_IVL_MAX, 1000)
         self.socket.setsockopt(zmq.SUBSCRIBE, b"")
-        self.monitor = self.socket.get_monitor_socket(zmq.EVENT_CONNECTED | zmq.EVENT_DISCONNECTED)
+        self.monitor = self.socket.get_monitor_socket(zmq.EVENT_HANDSHAKE_SUCCEEDED | zmq.EVENT_DISCONNECTED)
         self.socket.connect(address.data)
 
     def counters(self) -> dict[str, int]:
@@ -114,7 +115,8 @@ class _Link:
         """Count what happened to the connection."""
         while self.monitor.poll(0):
             event = recv_monitor_message(self.monitor)["event"]
-            self.links["connections" if event == zmq.EVENT_CONNECTED else "disconnections"] += 1
+            is_there = event == zmq.EVENT_HANDSHAKE_SUCCEEDED
+            self.links["connections" if is_there else "disconnections"] += 1
 
     def take(self) -> Event | None:
         """Return all that has come as one block, or None."""
@@ -203,6 +205,23 @@ class PacmanInlet:
     def last_seconds(self) -> dict[str, int]:
         """Board -> time in its newest message, unix seconds; 0 before the first."""
         return {link.address.name: link.last_second for link in self._links}
+
+    def wait_for(self, name: str, timeout: float) -> None:
+        """Return when data of a board can come, e.g. what its chips answer.
+
+        Raises
+        ------
+        StreamError
+            If it is not reached within `timeout` seconds.
+        """
+        link = next(one for one in self._links if one.address.name == name)
+        end = time.monotonic() + timeout
+        while link.links["connections"] <= link.links["disconnections"]:
+            if time.monotonic() > end:
+                what = f"{name} does not send at {link.address.data}: nobody answers there."
+                raise StreamError(what, "Check its power, its address and the network.")
+            link.monitor.poll(10)
+            link.watch()
 
     def read(self, timeout: float) -> Sequence[Event] | None:
         """Return a block for each board of which something came; see `forebay.ports.Source`."""
