@@ -8,8 +8,9 @@ from pydantic import ValidationError
 
 from forebay.config import EpicsConfig
 from forebay.errors import ConfigError
-from forebay.stream import epics
-from forebay.stream.epics import EpicsSource, Inbox
+from forebay.stream import epics_inbox
+from forebay.stream.epics import EpicsSource
+from forebay.stream.epics_inbox import Inbox
 
 pytestmark = pytest.mark.unit
 
@@ -48,7 +49,7 @@ def test_only_a_channel_that_was_connected_can_be_lost():
 
 @pytest.mark.parametrize(("bound", "value"), [("MAX_PENDING", 3), ("MAX_PENDING_BYTES", 24)])
 def test_what_is_not_read_in_time_is_counted(monkeypatch, bound, value):
-    monkeypatch.setattr(epics, bound, value)
+    monkeypatch.setattr(epics_inbox, bound, value)
     inbox = Inbox(["A"])
     for _ in range(5):
         inbox.put_value("A", 1, "NO_ALARM", 0, VALUE)

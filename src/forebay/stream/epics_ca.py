@@ -9,7 +9,7 @@ from functools import partial
 from typing import Any
 
 from forebay.errors import ConfigError, WireError
-from forebay.stream.epics import Inbox
+from forebay.stream.epics_inbox import Inbox
 from forebay.wire import epics_types
 
 

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from forebay.errors import ConfigError, WireError
 from forebay.event import Array
-from forebay.stream.epics import Inbox
+from forebay.stream.epics_inbox import Inbox
 from forebay.wire import epics_types
 
 _REQUEST: Final = "field()record[queueSize=1000,pipeline=true]"
