@@ -1,4 +1,4 @@
-"""larpix-control 2.3.0 in its own environment: ZMQ_IO or MultiZMQ_IO with data servers; prints what it saw."""
+"""larpix-control 2.3.0 in its own environment, with data servers by ZMQ_IO or MultiZMQ_IO."""
 
 import json
 import sys
@@ -31,7 +31,10 @@ def main():
     for chip in chips:
         chip.config.global_threshold = 20
         controller.write_configuration(chip.chip_key)
-    said["verified"] = [controller.verify_configuration(chip.chip_key)[0] for chip in chips]
+    # It subscribes only when it asks: answers to the first words may come before the server knows.
+    said["verified"] = [
+        any(controller.verify_configuration(chip.chip_key, timeout=1)[0] for _ in range(3)) for chip in chips
+    ]
     controller.reads.clear()
     controller.start_listening()
     packets = drain(controller, lambda found: len(found) > 500)
