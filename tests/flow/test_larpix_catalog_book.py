@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from forebay.config import parse
+from forebay.errors import StoreError
 from forebay.front.larpix.book import OpenRun
 from forebay.service.larpix_book import CUT_OFF
 from forebay.service.larpix_catalog_book import CatalogBook
@@ -21,7 +22,7 @@ def config_in(directory: Path):
 
 
 def test_runs_are_booked_in_the_catalogue(tmp_path):
-    book = CatalogBook(open_catalog(config_in(tmp_path)), "larpix", tmp_path)
+    book = CatalogBook(open_catalog(config_in(tmp_path)), "larpix", tmp_path, tmp_path / "lock")
     assert [book.prepare("ann", "a comment", {"threshold": 40}, BOARDS), book.prepare("ben", "", {}, ())] == [
         1,
         2,
@@ -35,7 +36,7 @@ def test_runs_are_booked_in_the_catalogue(tmp_path):
     book.end(1, "ended by ann", account)
     book.close()
     catalog = open_catalog(config_in(tmp_path))
-    again = CatalogBook(catalog, "larpix", tmp_path)
+    again = CatalogBook(catalog, "larpix", tmp_path, tmp_path / "lock")
     second, first = catalog.runs("larpix")
     assert first.state == "ended"
     assert first.parameters == {
@@ -55,21 +56,30 @@ def test_runs_are_booked_in_the_catalogue(tmp_path):
 
 
 def test_a_run_that_took_data_may_go_on(tmp_path):
-    book = CatalogBook(open_catalog(config_in(tmp_path)), "larpix", tmp_path)
+    book = CatalogBook(open_catalog(config_in(tmp_path)), "larpix", tmp_path, tmp_path / "lock")
     assert book.open_run() is None
     for run in (1, 2):
         book.prepare("ann", "", {}, BOARDS)
         book.begin(run)
     book.close()  # as if it were killed
-    again = CatalogBook(open_catalog(config_in(tmp_path)), "larpix", tmp_path)
+    again = CatalogBook(open_catalog(config_in(tmp_path)), "larpix", tmp_path, tmp_path / "lock")
     assert again.open_run() == OpenRun(2, "ann", ("LArPix board",))
     again.ending(2)
     again.close()
     catalog = open_catalog(config_in(tmp_path))
-    last = CatalogBook(catalog, "larpix", tmp_path)
+    last = CatalogBook(catalog, "larpix", tmp_path, tmp_path / "lock")
     assert last.open_run() is None
     assert [(run.number, run.state, run.comment) for run in catalog.runs("larpix")] == [
         (2, "ended", CUT_OFF),
         (1, "ended", CUT_OFF),
     ]
     last.close()
+
+
+def test_two_cores_do_not_book_runs_of_one_proposal(tmp_path):
+    book = CatalogBook(open_catalog(config_in(tmp_path)), "larpix", tmp_path, tmp_path / "lock")
+    other = open_catalog(config_in(tmp_path))
+    with pytest.raises(StoreError, match="Another core books the runs of proposal larpix"):
+        CatalogBook(other, "larpix", tmp_path, tmp_path / "lock")
+    book.close()
+    CatalogBook(other, "larpix", tmp_path, tmp_path / "lock").close()

@@ -2,22 +2,44 @@
 
 from __future__ import annotations
 
+import fcntl
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from forebay.errors import UnknownError
+from forebay.errors import StoreError, UnknownError
 from forebay.front.larpix.book import OpenRun
 from forebay.service.larpix_book import CUT_OFF
 from forebay.store.catalog import Catalog, File
 
 
 class CatalogBook:
-    """Runs of a proposal in the catalogue; the reason of the end is written behind the comment."""
+    """Runs of a proposal in the catalogue; the reason of the end is written behind the comment.
 
-    def __init__(self, catalog: Catalog, proposal: str, directory: Path) -> None:
+    Parameters
+    ----------
+    directory:
+        Of the proposal, if it is a new one.
+    lock:
+        A file by which cores of this host know that a proposal has one already.
+
+    Raises
+    ------
+    StoreError
+        If another core books runs of this proposal.
+    """
+
+    def __init__(self, catalog: Catalog, proposal: str, directory: Path, lock: Path) -> None:
         self._catalog = catalog
         self._proposal = proposal
+        lock.parent.mkdir(parents=True, exist_ok=True)
+        self._lock = lock.open("a")
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            self._lock.close()
+            what = f"Another core books the runs of proposal {proposal}: {lock} is locked."
+            raise StoreError(what, "Stop it, or give another proposal: --proposal NAME.") from error
         try:
             catalog.proposal(proposal)
         except UnknownError:
@@ -79,3 +101,4 @@ class CatalogBook:
     def close(self) -> None:
         """Close the catalogue."""
         self._catalog.close()
+        self._lock.close()

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 from forebay.front.larpix.arguments import PORTS
 from forebay.front.larpix.conductor import Conductor
@@ -49,7 +50,8 @@ def _book(arguments: argparse.Namespace) -> CatalogBook | FileBook:
     from forebay.store.catalog import open_catalog  # takes a second, and most cores need none
 
     config = load(Path(arguments.config))
-    return CatalogBook(open_catalog(config), arguments.proposal, Path.cwd())
+    lock = config.state_dir / "larpix" / f"{quote(arguments.proposal, safe='')}.lock"
+    return CatalogBook(open_catalog(config), arguments.proposal, Path.cwd(), lock)
 
 
 def run_conductor(arguments: argparse.Namespace, stop: threading.Event) -> None:
