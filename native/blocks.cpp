@@ -23,22 +23,25 @@ std::int64_t clock_ns(clockid_t clock) {
     return time.tv_sec * kSecond + time.tv_nsec;
 }
 
-}  // namespace
-
-int ModuleAddresses::module(const sockaddr_storage& from) const {
+// All 0, which nobody sends from, where it is neither IPv4 nor IPv6.
+Address address_of(const sockaddr_storage& from) {
     Address address{};
     if (from.ss_family == AF_INET6) {
         std::memcpy(address.data(), &reinterpret_cast<const sockaddr_in6&>(from).sin6_addr, kAddressBytes);
     } else if (from.ss_family == AF_INET) {
         address[10] = address[11] = 0xff;
         std::memcpy(&address[12], &reinterpret_cast<const sockaddr_in&>(from).sin_addr, 4);
-    } else {
-        return -1;
     }
+    return address;
+}
+
+}  // namespace
+
+int ModuleAddresses::module(const Address& from) const {
     for (const auto& [listed, module] : listed)
-        if (listed == address) return module;
+        if (listed == from) return module;
     constexpr std::uint8_t kMapped[12] = {0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff};
-    return std::memcmp(address.data(), kMapped, sizeof kMapped) == 0 ? of_last_byte[address[15]] : -1;
+    return std::memcmp(from.data(), kMapped, sizeof kMapped) == 0 ? of_last_byte[from[15]] : -1;
 }
 
 BlockPort::BlockPort(int fd, ModuleAddresses addresses)
@@ -107,14 +110,18 @@ bool BlockPort::receive(bool waits) {
 
 void BlockPort::place(OpenReadouts& readouts, std::size_t i) {
     const std::size_t length = messages_[i].msg_len;
-    const int module = addresses_.module(from_[i]);
+    const Address sender = address_of(from_[i]);
+    const int module = addresses_.module(sender);
     count(kDatagrams, 1);
     count(kBytes, static_cast<std::int64_t>(length));
     if (module < 0) return count(kForeign, 1);
     if (length == 0 || length > kRowBytes || length % kBlockBytes != 0) return count(kMalformed, 1);
     count(kUsedDatagrams, 1);
-    of_module_[static_cast<std::size_t>(module)].fetch_add(1, std::memory_order_relaxed);
-    readouts.add(static_cast<std::size_t>(module), rows_.get() + i * kRowBytes, length / kBlockBytes, arrived_ns_,
+    const auto i_module = static_cast<std::size_t>(module);
+    const auto before = of_module_[i_module].fetch_add(1, std::memory_order_relaxed);
+    if (before > 0 && sender_[i_module] != sender) changes_[i_module].fetch_add(1, std::memory_order_relaxed);
+    sender_[i_module] = sender;
+    readouts.add(i_module, rows_.get() + i * kRowBytes, length / kBlockBytes, arrived_ns_,
                  now_ns_);
 }
 
@@ -137,6 +144,12 @@ std::array<std::int64_t, BlockPort::kCounters> BlockPort::counters() const {
 std::array<std::int64_t, kModules> BlockPort::datagrams_of_module() const {
     std::array<std::int64_t, kModules> out;
     for (std::size_t i = 0; i < kModules; ++i) out[i] = of_module_[i].load(std::memory_order_relaxed);
+    return out;
+}
+
+std::array<std::int64_t, kModules> BlockPort::changes_of_module() const {
+    std::array<std::int64_t, kModules> out;
+    for (std::size_t i = 0; i < kModules; ++i) out[i] = changes_[i].load(std::memory_order_relaxed);
     return out;
 }
 

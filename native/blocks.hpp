@@ -24,7 +24,7 @@ struct ModuleAddresses {
     std::array<std::int8_t, 256> of_last_byte;  // of any address of IPv4
     std::vector<std::pair<Address, std::int8_t>> listed;
 
-    int module(const sockaddr_storage& from) const;
+    int module(const Address& from) const;
 };
 
 // Used by one thread; the counters may be read by any.
@@ -42,6 +42,7 @@ public:
     Filled fill(OpenReadouts& readouts, std::int64_t timeout_ns, std::int64_t gather_ns);
     std::array<std::int64_t, kCounters> counters() const;
     std::array<std::int64_t, kModules> datagrams_of_module() const;
+    std::array<std::int64_t, kModules> changes_of_module() const;  // of the address that a module sends from
 
 private:
     // Rows of whole blocks, longer than any datagram; only pages that are used take memory.
@@ -66,7 +67,8 @@ private:
     std::int64_t watched_ns_ = 0, n_watched_ = 0;
     bool is_busy_ = false;
     std::array<std::atomic<std::int64_t>, kCounters> counters_{};
-    std::array<std::atomic<std::int64_t>, kModules> of_module_{};
+    std::array<std::atomic<std::int64_t>, kModules> of_module_{}, changes_{};
+    std::array<Address, kModules> sender_{};  // of the last datagram of each module
 };
 
 }  // namespace forebay

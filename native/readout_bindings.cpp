@@ -139,7 +139,8 @@ void bind_readouts(nb::module_& m) {
             },
             nb::arg("readouts"), nb::arg("timeout_ns"), nb::arg("gather_ns"))
         .def("counters", &BlockPort::counters)
-        .def("datagrams_of_module", &BlockPort::datagrams_of_module);
+        .def("datagrams_of_module", &BlockPort::datagrams_of_module)
+        .def("changes_of_module", &BlockPort::changes_of_module);
 }
 
 }  // namespace forebay

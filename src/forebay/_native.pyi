@@ -282,6 +282,9 @@ class BlockPort:
     def datagrams_of_module(self) -> list[int]:
         """Return the whole datagrams of each module."""
 
+    def changes_of_module(self) -> list[int]:
+        """Return how often each module's address was another than that of its datagram before."""
+
 def receive_datagrams(
     fd: int, rows: NDArray[np.uint8], sizes: NDArray[np.uint32], senders: NDArray[np.uint8]
 ) -> int:

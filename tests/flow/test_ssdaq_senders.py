@@ -57,6 +57,7 @@ class Stand:
             threading.Event().wait(0.01)
         self.close()
         status = self._assembler.status()
+        self.shared = status["shared_modules"]
         receiver, builder = status["receiver"], status["builder"]
         assert receiver["datagrams"] == n_datagrams
         assert n_datagrams == receiver["used_datagrams"] + receiver["malformed"] + receiver["foreign"]
@@ -115,6 +116,7 @@ def test_two_senders_of_one_module_are_counted_and_never_mixed(relaxed):
             stand.send("127.0.0.101", datagram(i, truth=7))
             stand.send("127.0.0.133" if relaxed else "127.0.0.201", datagram(i, truth=8))
         counters = stand.end(10)
+        assert stand.shared == [1]
         assert (counters["used"], counters["duplicate"]) == (5, 5)
         assert stand.modules == [[1]] * 5
         assert {round(one.data[1, 0] / 0.0763) for one in stand.kept.readouts} == {7}
@@ -132,7 +134,16 @@ def test_a_map_holds_alone():
         stand.send("127.0.0.9", datagram(0))
         stand.send("127.0.0.101", datagram(0))
         assert stand.end(2)["foreign"] == 1
+        assert stand.shared == []
         assert stand.modules == [[30]]
+
+
+def test_a_module_that_got_another_address_shares_it_with_nobody():
+    with closing(Stand()) as stand:
+        for i, source in enumerate(["127.0.0.103", "127.0.0.103", "127.0.0.203", "127.0.0.203"]):
+            stand.send(source, datagram(i))
+        assert stand.end(4)["used"] == 4
+        assert stand.shared == []
 
 
 @pytest.mark.parametrize("wrong", [{"here": 1}, {"127.0.0.1": 32}, {"127.0.0.1": 1, "127.0.0.2": 1}])

@@ -235,6 +235,7 @@ def test_the_status_is_told_in_words():
         "publishers": [],
         "datagrams_of_module": [0] * 32,
         "missing_modules": list(range(32)),
+        "shared_modules": [],
         "block_log": {},
         "failed": [],
     }
@@ -264,6 +265,7 @@ def test_the_status_is_told_in_words():
         ],
         "datagrams_of_module": [9] + [0] * 31,
         "missing_modules": [1, 2],
+        "shared_modules": [5],
         "block_log": {"overflow": 6},
         "failed": ["the disk is full"],
     }
@@ -274,6 +276,7 @@ def test_the_status_is_told_in_words():
         "publishing: no; withheld 5",
         "local tcp://127.0.0.1:1 (local), 2 listen: sent 7 of 8, nobody there 1, somebody too slow 4",
         "never came: modules 1, 2",
+        "sent from several addresses: modules 5; give each its own, or name them (modules:)",
         "packet_debug_stream_file: 6 blocks left out, the disk was too slow",
         "failed: the disk is full",
     ]

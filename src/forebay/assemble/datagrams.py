@@ -68,6 +68,14 @@ class BlockReceiver:
         """Datagrams that were whole, (module,)."""
         return np.array(self._port.datagrams_of_module(), np.int64)
 
+    @property
+    def changes_of_module(self) -> NDArray[np.int64]:
+        """How often a module's address was another than before, (module,).
+
+        Once, and it got another; more often, and two senders take themselves for the same module.
+        """
+        return np.array(self._port.changes_of_module(), np.int64)
+
     def fill(self, readouts: OpenReadouts, timeout: float, gather_s: float = 0.0) -> tuple[bool, bool]:
         """Put the blocks of what comes into readouts, in native code without Python's lock.
 

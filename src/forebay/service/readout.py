@@ -200,6 +200,7 @@ class ReadoutAssembler:
             "builder": builder,
             "blocks_of_module": used,
             "datagrams_of_module": self._receiver.datagrams_of_module.tolist(),
+            "shared_modules": np.flatnonzero(self._receiver.changes_of_module > 1).tolist(),
             "missing_modules": [i for i in range(N_MODULES) if not used[i]],
             "publishers": [
                 {

@@ -211,6 +211,11 @@ def status_lines(status: dict[str, Any]) -> list[str]:
     ]
     if any(status["datagrams_of_module"]) and status["missing_modules"]:
         said.append("never came: modules " + ", ".join(map(str, status["missing_modules"])))
+    if status["shared_modules"]:
+        shared = ", ".join(map(str, status["shared_modules"]))
+        said.append(
+            f"sent from several addresses: modules {shared}; give each its own, or name them (modules:)"
+        )
     if overflow := status["block_log"].get("overflow"):
         said.append(f"packet_debug_stream_file: {overflow} blocks left out, the disk was too slow")
     return [*said, *(f"failed: {reason}" for reason in status["failed"])]
