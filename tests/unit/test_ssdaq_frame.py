@@ -14,6 +14,7 @@ from forebay.errors import WireError
 from forebay.front.ssdaq.frame import Frame
 from forebay.front.ssdaq.readout import SSReadoutB
 from forebay.front.ssdaq.records import LogData, MonitorData, TelData, TriggerMessage, log_record
+from forebay.front.ssdaq.triggers import TriggerPacket
 from forebay.wire import frame, trigger
 
 pytestmark = pytest.mark.unit
@@ -145,3 +146,21 @@ def test_log_records_are_pythons():
     assert record.getMessage() == "Created fake tel data"
     assert record.created == pytest.approx(1795217033.354389)
     assert logging.Formatter("%(name)s %(message)s").format(record).endswith("fake tel data")
+
+
+@pytest.mark.parametrize("name", ["nominal_v1", "v2", "v3"])
+def test_triggers_have_the_names_of_the_original(name):
+    data = (VECTORS / f"trigger/trigger_{name}.bin").read_bytes()
+    expected = np.load(VECTORS / f"trigger/trigger_{name}_expected.npz")
+    found = TriggerPacket.unpack(data)
+    assert found.serialize() == data
+    assert found.phase == expected["phase"]
+    np.testing.assert_array_equal(found.trigg_pattrns, expected["trigg_pattrns"])
+    np.testing.assert_array_equal(found.trigg_union, expected["union"])
+    assert 1 << found.phase_index == found.phase
+    np.testing.assert_array_equal(found.trigg, expected["trigg_pattrns"][found.phase_index])
+    plain = trigger.decode(data)
+    assert (found.tack_time, found.ro_count, found.pps_count) == (plain.time_ns, plain.count, plain.pps)
+    assert (found.clock_count, found.busy, found.mtype) == (plain.clock, plain.is_busy, plain.type)
+    assert found.source == (plain.trigger_type if plain.type < 2 else plain.source)
+    assert found.readout_length == len(plain.pattern)

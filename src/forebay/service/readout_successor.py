@@ -14,12 +14,13 @@ from forebay.errors import ConfigError
 from forebay.front.ssdaq.frame import Frame
 from forebay.front.ssdaq.readout import SSReadoutB, record_of
 from forebay.front.ssdaq.records import LogData, TriggerMessage
+from forebay.front.ssdaq.triggers import TriggerPacket
 from forebay.service.pointing_series import PointingSeries
 from forebay.service.readout_classes import SSDataReader, SSFileWriter
 from forebay.store.readout_file import ReadoutFile
 from forebay.store.readout_layout import ReadoutRecording
 from forebay.store.sof_file import read_sof
-from forebay.wire import ssreadout, trigger
+from forebay.wire import ssreadout
 from forebay.wire.camera_map import MAPS, mapped
 from forebay.wire.sof import Kind
 from forebay.wire.target import N_MODULES, N_PIXELS
@@ -300,7 +301,7 @@ class DataReader:
 UNPACK: Mapping[int, Callable[[bytes], Any]] = {
     Kind.LOG: LogData.unpack,
     Kind.TIMESTAMP: TriggerMessage.unpack,
-    Kind.TRIGGER: trigger.decode,
+    Kind.TRIGGER: TriggerPacket.unpack,
     Kind.FRAME: Frame.deserialize,
 }
 """How objects of each kind are unpacked."""

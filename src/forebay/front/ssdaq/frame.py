@@ -10,6 +10,7 @@ import numpy as np
 from forebay.errors import WireError
 from forebay.front.ssdaq.readout import SSReadoutB
 from forebay.front.ssdaq.records import LogData, MonitorData, TelData, TriggerMessage
+from forebay.front.ssdaq.triggers import TriggerPacket
 from forebay.wire import frame, trigger
 from forebay.wire.trigger import TriggerPattern
 
@@ -19,7 +20,7 @@ _MESSAGES = {one.__name__: one for one in (LogData, MonitorData, TelData, Trigge
 _READ: dict[str, Callable[[bytes], Any]] = {
     "SSReadout": SSReadoutB.from_bytes,
     "ndarray": frame.decode_array,
-    "TriggerPacket": trigger.decode,
+    "TriggerPacket": TriggerPacket.unpack,
     **{name: one.unpack for name, one in _MESSAGES.items()},
 }
 

@@ -12,9 +12,9 @@ from typing import Any, Protocol
 from forebay.errors import WireError
 from forebay.front.ssdaq.readout import SSReadout, SSReadoutB
 from forebay.front.ssdaq.records import LogData, MonitorData, TelData, TriggerMessage, log_record
+from forebay.front.ssdaq.triggers import TriggerPacket
 from forebay.stream.messages import MessageListener
 from forebay.stream.readouts import ReadoutListener
-from forebay.wire import trigger
 
 _POLL_S = 0.05
 
@@ -167,10 +167,10 @@ class BasicSSReadoutSubscriber(BasicSubscriber):
 
 
 class BasicTriggerSubscriber(BasicSubscriber):
-    """Trigger patterns, as `forebay.wire.trigger.TriggerPattern`."""
+    """Trigger patterns, as `forebay.front.ssdaq.triggers.TriggerPacket`."""
 
     def __init__(self, ip: str, port: int, logger: object = None, zmqcontext: object = None) -> None:
-        super().__init__(ip, port, trigger.decode, logger, zmqcontext)
+        super().__init__(ip, port, TriggerPacket.unpack, logger, zmqcontext)
 
 
 class BasicLogSubscriber(BasicSubscriber):
@@ -280,10 +280,10 @@ class AsyncSSReadoutSubscriber(AsyncSubscriber):
 
 
 class AsyncTriggerSubscriber(AsyncSubscriber):
-    """Trigger patterns, as `forebay.wire.trigger.TriggerPattern`."""
+    """Trigger patterns, as `forebay.front.ssdaq.triggers.TriggerPacket`."""
 
     def __init__(self, ip: str, port: int, *rest: Any, **more: Any) -> None:
-        super().__init__(ip, port, trigger.decode, *rest, **more)
+        super().__init__(ip, port, TriggerPacket.unpack, *rest, **more)
 
 
 class AsyncLogSubscriber(AsyncSubscriber):
