@@ -305,3 +305,19 @@ def test_every_channel_of_a_chip_has_its_place_on_the_map():
         row, column = bright.min(0) // cell
         assert (row % (n_channels // 8 + 1), column % 9) == divmod(channel, 8)
         assert len(bright) == cell * cell
+
+
+def test_many_who_look_cost_as_much_as_one():
+    counted, clock = tally()
+    shown = Shown(counted)
+    seconds(counted, clock, 1, [hits(10)])
+    first, picture = shown.glance(), shown.picture()
+    counted.add([hits(10)])
+    assert shown.glance()["rates"] is first["rates"]
+    assert shown.picture() is picture
+    assert shown.picture(1) is not picture
+    seconds(counted, clock, 1, [hits(50, channel_id=9)])
+    assert shown.glance()["words"] == 70
+    assert shown.picture() != picture
+    counted.clear(3)
+    assert (shown.glance()["run"], shown.glance()["words"]) == (3, 0)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,6 +26,7 @@ MOST_CHIPS: Final = 200
 _SHOWN, _ADCS, _AT_A_GLANCE = 100, 1000, 20
 _CHIP = ("io_group", "io_channel", "chip_id")
 Packets = Callable[[], list[dict[str, Any]]]
+_T = TypeVar("_T")
 
 
 class Shown:
@@ -53,6 +54,17 @@ class Shown:
         self._packets = packets or self._rows
         self._state = state
         self._layouts = layouts
+        self._seen: dict[object, tuple[int, Any]] = {}
+
+    def _once(self, what: object, make: Callable[[], _T]) -> _T:
+        """Return what was made since the tally looked last: once a second, however many look."""
+        with self._tally.lock:
+            n_looks = self._tally.n_looks
+            seen = self._seen.get(what)
+            if seen is None or seen[0] != n_looks:
+                seen = self._seen[what] = n_looks, make()
+            found: _T = seen[1]
+            return found
 
     def _rows(self) -> list[dict[str, Any]]:
         rows = [one for some in self._tally.chips.recent() for one in packets_of(some[-_ADCS:])]
@@ -194,14 +206,16 @@ class Shown:
             }
 
     def glance(self) -> dict[str, Any]:
-        """Return what the page shows, at one moment."""
+        """Return what the page shows, at one moment of the last second."""
+        return {**self._once("glance", self._glance), **self.status()}
+
+    def _glance(self) -> dict[str, Any]:
         with self._tally.lock:
             boards, fifo = self.boards(), self._tally.chips.fifo
             groups = self._tally.chips.chips[:, 0]
             for group, one in boards.items():
                 one["fifo"] = _flags(fifo[groups == int(group)].sum(0))
             return {
-                **self.status(),
                 "rates": {**self.rates(most=_AT_A_GLANCE), "channels": []},
                 "boards": boards,
                 "adc": _trimmed(self._tally.chips.adc.sum(0)),
@@ -213,7 +227,10 @@ class Shown:
             }
 
     def picture(self, io_group: int | None = None) -> bytes:
-        """Return the map of pixels as PNG, of one board or of all."""
+        """Return the map of pixels as PNG, of one board or of all; of the last second."""
+        return self._once(io_group, lambda: self._picture(io_group))
+
+    def _picture(self, io_group: int | None) -> bytes:
         with self._tally.lock:
             layout, chips = self._tally.layout, self._tally.chips.chips
             if layout is not None and len(layout.places):
@@ -237,6 +254,7 @@ class Shown:
         with self._tally.lock:
             self._tally.layout = layout
             self._tally.greatest.clear()
+            self._seen.clear()
         return layout.said()
 
 

@@ -86,6 +86,8 @@ class Tally:
         Of pixels, None while none is loaded.
     greatest:
         Pixel -> greatest rate in this run.
+    n_looks:
+        Grows once a second, and with each `clear`: until then rates stay as they are.
     """
 
     def __init__(
@@ -103,6 +105,7 @@ class Tally:
         self.messages: deque[str] = deque(maxlen=MESSAGES)
         self._clock, self._wall = clock, wall
         self._budget = Budget(cpu_share, clock, spent)
+        self.n_looks = 0
         self.clear(None)
 
     def clear(self, run: int | None) -> None:
@@ -172,6 +175,7 @@ class Tally:
         return True
 
     def _look(self, now: float) -> None:
+        self.n_looks += 1
         self.chips.advance(now)
         self.specials.advance(now)
         self._boards.advance(now, self.board_counts())

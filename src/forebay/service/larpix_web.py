@@ -13,6 +13,7 @@ from forebay.front.larpix.desk import Desk
 from forebay.service.larpix_shown import Shown
 from forebay.service.larpix_tally import Tally
 from forebay.service.process import say
+from forebay.stream.listen import listen
 
 
 def interface(
@@ -57,9 +58,10 @@ def served(
         If the port cannot be had.
     """
     asgi, tell = interface(shown, tally, api, state_dir, desk)
-    from forebay.api.server import Server, open_port
+    from forebay.api.server import Server
 
-    server = Server(asgi, open_port(api.address, api.port), api)
+    port = listen(api.address, api.port, "Stop who uses it, or give the monitor another port.")
+    server = Server(asgi, port, api)
     server.start()
     if desk is not None:
         desk.start()
