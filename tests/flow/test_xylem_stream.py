@@ -80,6 +80,31 @@ def test_a_slow_listener_loses_nothing(ports):
     out.close()
 
 
+def test_a_listener_that_does_not_read_is_told_of_and_holds_up_nobody(ports, monkeypatch):
+    monkeypatch.setattr("forebay.stream.xylem._PATIENCE_S", 0.05)
+    monkeypatch.setattr("forebay.stream.xylem._AGAIN_S", 0.05)
+    n = 4000
+    out, reader, stalled = DataOut(ports[0]), DataIn(ports[0]), DataIn(ports[0])
+    while not (reader.is_connected and stalled.is_connected):
+        reader.read(0.01)
+        stalled.read(0)
+    sent = threading.Thread(
+        target=lambda: [out.send(x.Data({"sequence": i}, bytes(20_000))) for i in range(n)]
+    )
+    sent.start()
+    for i in range(n):
+        assert reader.read(WAIT_S).header["sequence"] == i
+    sent.join()
+    came = []
+    while (message := stalled.read(0.5)) is not None:
+        came.append(message.header["sequence"])
+    assert len(came) < n
+    assert came == sorted(set(came))  # what is missing shows as gaps in the sequence
+    assert out.n_lossy > 0
+    for one in (reader, stalled, out):
+        one.close()
+
+
 def test_frames_that_are_none_are_counted(ports):
     context = zmq.Context()
     publisher = context.socket(zmq.XPUB)

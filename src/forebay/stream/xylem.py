@@ -28,6 +28,7 @@ _RETRY_S = 0.2
 _FIRST_S = 10.0  # a core that is not there yet takes the registration when it comes
 _PATIENCE_S = 5.0
 _AGAIN_S = 1.0
+_PACE_S = 0.0005
 
 
 class RouterSocket:
@@ -170,7 +171,8 @@ class DataOut:
     Attributes
     ----------
     n_lossy:
-        Messages sent while a listener was so slow that it may have lost them; it finds out by the sequence.
+        Messages at which the queue of a listener was found full for so long that they went out without it.
+        More may be lost to it until it reads again; it finds out by the sequence.
     """
 
     def __init__(self, address: str, *, public: bool = False) -> None:
@@ -191,6 +193,7 @@ class DataOut:
                 return
             self._socket.set(zmq.XPUB_NODROP, 0)
             self._patient_at = time.monotonic() + _AGAIN_S
+        time.sleep(_PACE_S)  # nothing holds us up now, and whoever reads is to keep up
         self._socket.send(frames)
         self.n_lossy += 1
 
