@@ -95,7 +95,12 @@ def test_what_was_written_is_read(tmp_path):
     assert reader[5:8].shape == reader[[5, 6, 7]].shape == (3, 32, 64)
     with pytest.raises(IndexError):
         reader[300]
-    assert reader.load_all_data(3).shape == (300, 64)
+    of_module = reader.load_all_data_tm(3, calib=2.0, mapping="raw")
+    assert (of_module.amps.shape, of_module.tm) == ((300, 64), 3)
+    np.testing.assert_allclose(of_module.amps[7], 2 * random_readout(7).data[3], rtol=1e-6)
+    np.testing.assert_array_equal(reader.load_all_data_tm(3).amps[5], reader[5][3])
+    with pytest.raises(ConfigError, match="no module 32"):
+        reader.load_all_data_tm(32)
     reader.close_file()
 
 

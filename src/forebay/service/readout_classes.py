@@ -6,12 +6,12 @@ import logging
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
-from forebay.errors import ForebayError
+from forebay.errors import ConfigError, ForebayError
 from forebay.front.ssdaq.readout import SSReadout, record_of
 from forebay.service.process import say
 from forebay.service.readout import ReadoutSink, write_readouts
@@ -20,9 +20,22 @@ from forebay.store.readout_layout import ReadoutRecording
 from forebay.store.readout_reader import ReadoutReader
 from forebay.store.readout_series import ReadoutSeries
 from forebay.stream.readouts import ReadoutListener
-from forebay.wire.camera_map import mapped
+from forebay.wire import ssreadout
+from forebay.wire.camera_map import MAPS, mapped
+from forebay.wire.target import N_MODULES, N_PIXELS
 
 _READ_TOGETHER = 256
+_HEAD = ["number", "time_ns", "arrived_ns"]
+
+
+class Amplitudes(NamedTuple):
+    """What a file says of one module; arrays are (readout,), amplitudes (readout, channel) in mV."""
+
+    iro: NDArray[np.uint64]
+    amps: NDArray[np.float64]
+    time: NDArray[np.uint64]
+    cpu_t: NDArray[np.float64]
+    tm: int
 
 
 class SSDataWriter:
@@ -37,6 +50,8 @@ class SSDataWriter:
     filters:
         PyTables' ``Filters``, of which the compression library is taken over; None for one that every
         reader reads.
+    buffer:
+        Taken and not used: what is given is kept in the journal at once.
 
     Raises
     ------
@@ -45,8 +60,13 @@ class SSDataWriter:
     """
 
     def __init__(
-        self, filename: str | Path, attrs: Mapping[str, Any] | None = None, filters: Any = None
+        self,
+        filename: str | Path,
+        attrs: Mapping[str, Any] | None = None,
+        filters: Any = None,
+        buffer: int = 1,
     ) -> None:
+        del buffer
         compression = "zlib"
         if filters is not None:
             compression = getattr(filters, "complib", None) or "zlib"
@@ -174,16 +194,61 @@ class SSDataReader:
         """The readout that `read` yielded last."""
         return SSReadout(self.readout_time, self.readout_number, self.raw_readout, self.readout_timestamps)
 
-    def load_all_data(self, tm: int, mapping: str | None = None) -> NDArray[np.float32]:
-        """Return the data of one module, (readout, pixel)."""
-        data = [readouts["data"][:, tm].astype(np.float32) for readouts in self._reader]
-        found = np.concatenate(data) if data else np.empty((0, 64), np.float32)
-        order = mapping or self._mapping
-        return mapped(found, order) if order else found
+    def load_all_data_tm(
+        self, tm: int, calib: ArrayLike | None = None, mapping: str | ArrayLike | None = None
+    ) -> Amplitudes:
+        """Return everything of one module.
+
+        Parameters
+        ----------
+        calib:
+            Factor, or one for each channel as they are sent, (64,).
+        mapping:
+            ``ssl2asic_ch``, ``ssl2colrow``, ``raw`` for the order of sending, or numbers of channels;
+            None for that of the reader.
+
+        Raises
+        ------
+        ConfigError
+            If there is no such module or mapping.
+        """
+        if not 0 <= tm < N_MODULES:
+            raise ConfigError(f"There is no module {tm}.", f"Modules are 0 to {N_MODULES - 1}.")
+        order = self._order(self._mapping or "raw" if mapping is None else mapping)
+        factor = 1.0 if calib is None else np.asarray(calib, np.float64)
+        heads, amplitudes = [ssreadout.new(0)[_HEAD]], [np.empty((0, len(order)))]
+        for readouts in self._reader:
+            heads.append(readouts[_HEAD].copy())
+            amplitudes.append((readouts["data"][:, tm] * factor)[:, order])
+        head = np.concatenate(heads)
+        arrived_s = seconds_of(head["arrived_ns"])
+        return Amplitudes(head["number"], np.concatenate(amplitudes), head["time_ns"], arrived_s, tm)
+
+    @staticmethod
+    def _order(mapping: str | ArrayLike) -> NDArray[np.intp]:
+        if not isinstance(mapping, str):
+            order = np.asarray(mapping)
+            if order.ndim != 1 or order.dtype.kind not in "iu" or not np.isin(order, range(N_PIXELS)).all():
+                raise ConfigError(
+                    f"{mapping!r} is no order of channels.", f"Give numbers 0 to {N_PIXELS - 1}."
+                )
+            return order.astype(np.intp)
+        if mapping == "raw":
+            return np.arange(N_PIXELS)
+        if mapping not in MAPS:
+            raise ConfigError(f"There is no mapping {mapping!r}.", f"Choose one of raw, {', '.join(MAPS)}.")
+        return MAPS[mapping].astype(np.intp)
 
     def close_file(self) -> None:
         """Let go of the file; may be called twice."""
         self._reader.close()
+
+
+def seconds_of(time_ns: NDArray[np.uint64]) -> NDArray[np.float64]:
+    """Return times in seconds; whole ones and the rest are added last, to keep what a float can."""
+    seconds, rest_ns = np.divmod(time_ns, np.uint64(10**9))
+    found: NDArray[np.float64] = seconds + rest_ns * 1e-9
+    return found
 
 
 class SSFileWriter(threading.Thread):

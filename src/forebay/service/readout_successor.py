@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from importlib import import_module
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 from forebay.errors import ConfigError
 from forebay.front.ssdaq.frame import Frame
@@ -16,7 +16,7 @@ from forebay.front.ssdaq.readout import SSReadoutB, record_of
 from forebay.front.ssdaq.records import LogData, TriggerMessage
 from forebay.front.ssdaq.triggers import TriggerPacket
 from forebay.service.pointing_series import PointingSeries
-from forebay.service.readout_classes import SSDataReader, SSFileWriter
+from forebay.service.readout_classes import SSDataReader, SSFileWriter, seconds_of
 from forebay.store.readout_file import ReadoutFile
 from forebay.store.readout_layout import ReadoutRecording
 from forebay.store.sof_file import read_sof
@@ -24,18 +24,6 @@ from forebay.wire import ssreadout
 from forebay.wire.camera_map import MAPS, mapped
 from forebay.wire.sof import Kind
 from forebay.wire.target import N_MODULES, N_PIXELS
-
-_HEAD = ["number", "time_ns", "arrived_ns"]
-
-
-class Amplitudes(NamedTuple):
-    """What a file says of one module; arrays are (readout,), amplitudes (readout, channel) in mV."""
-
-    iro: NDArray[np.uint64]
-    amps: NDArray[np.float64]
-    time: NDArray[np.uint64]
-    cpu_t: NDArray[np.float64]
-    tm: int
 
 
 class SSDataReaderB(SSDataReader):
@@ -69,52 +57,7 @@ class SSDataReaderB(SSDataReader):
             self.readout_time, self.readout_number, self.cpu_t_s, self.cpu_t_ns, self.raw_readout
         )
 
-    def load_all_data(  # type: ignore[override]  # 0.9 returns more than the amplitudes
-        self, tm: int, calib: ArrayLike | None = None, mapping: str | ArrayLike | None = None
-    ) -> Amplitudes:
-        """Return everything of one module.
-
-        Parameters
-        ----------
-        calib:
-            Factor, or one for each channel as they are sent, (64,).
-        mapping:
-            ``ssl2asic_ch``, ``ssl2colrow``, ``raw`` for the order of sending, or numbers of channels;
-            None for that of the reader.
-
-        Raises
-        ------
-        ConfigError
-            If there is no such module or mapping.
-        """
-        if not 0 <= tm < N_MODULES:
-            raise ConfigError(f"There is no module {tm}.", f"Modules are 0 to {N_MODULES - 1}.")
-        order = self._order(self._mapping or "raw" if mapping is None else mapping)
-        factor = 1.0 if calib is None else np.asarray(calib, np.float64)
-        heads, amplitudes = [ssreadout.new(0)[_HEAD]], [np.empty((0, len(order)))]
-        for readouts in self._reader:
-            heads.append(readouts[_HEAD].copy())
-            amplitudes.append((readouts["data"][:, tm] * factor)[:, order])
-        head = np.concatenate(heads)
-        arrived_s = _seconds(head["arrived_ns"])
-        return Amplitudes(head["number"], np.concatenate(amplitudes), head["time_ns"], arrived_s, tm)
-
-    load_all_data_tm = load_all_data
-
-    @staticmethod
-    def _order(mapping: str | ArrayLike) -> NDArray[np.intp]:
-        if not isinstance(mapping, str):
-            order = np.asarray(mapping)
-            if order.ndim != 1 or order.dtype.kind not in "iu" or not np.isin(order, range(N_PIXELS)).all():
-                raise ConfigError(
-                    f"{mapping!r} is no order of channels.", f"Give numbers 0 to {N_PIXELS - 1}."
-                )
-            return order.astype(np.intp)
-        if mapping == "raw":
-            return np.arange(N_PIXELS)
-        if mapping not in MAPS:
-            raise ConfigError(f"There is no mapping {mapping!r}.", f"Choose one of raw, {', '.join(MAPS)}.")
-        return MAPS[mapping].astype(np.intp)
+    load_all_data = SSDataReader.load_all_data_tm
 
     def load_as_pd_table(self) -> Any:
         """Return all readouts as a table of pandas: a row for each pixel of the camera.
@@ -144,16 +87,10 @@ class SSDataReaderB(SSDataReader):
         )
         columns = {
             "time": np.repeat(found["time_ns"], n_pixels),
-            "cpu_t": np.repeat(_seconds(found["arrived_ns"]), n_pixels),
+            "cpu_t": np.repeat(seconds_of(found["arrived_ns"]), n_pixels),
             "amp": data.ravel(),
         }
         return pandas.DataFrame(columns, index=index)
-
-
-def _seconds(time_ns: NDArray[np.uint64]) -> NDArray[np.float64]:
-    seconds, rest_ns = np.divmod(time_ns, np.uint64(10**9))
-    found: NDArray[np.float64] = seconds + rest_ns * 1e-9
-    return found
 
 
 class SSDataWriterB:
