@@ -1,4 +1,4 @@
-"""`TriggerPacket`: a trigger pattern by the names that SSDAQ 0.9 gives its fields, one class for all types."""
+"""`TriggerPacket`: a trigger pattern by the names that SSDAQ 0.9 gives its fields, whatever its type."""
 
 from __future__ import annotations
 
@@ -93,4 +93,5 @@ class TriggerPacket(TriggerPattern):
     @property
     def trigg(self) -> NDArray[np.uint8]:
         """(superpixel,): which fired in the sample of `phase_index`."""
-        return self.trigg_pattrns[max(self.phase_index, 0)]
+        found: NDArray[np.uint8] = self.trigg_pattrns[max(self.phase_index, 0)]
+        return found
