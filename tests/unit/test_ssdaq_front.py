@@ -237,6 +237,7 @@ def test_the_status_is_told_in_words():
         "missing_modules": list(range(32)),
         "shared_modules": [],
         "block_log": {},
+        "queues": [],
         "failed": [],
     }
     assert status_lines(nothing) == [
@@ -267,6 +268,7 @@ def test_the_status_is_told_in_words():
         "missing_modules": [1, 2],
         "shared_modules": [5],
         "block_log": {"overflow": 6},
+        "queues": [{"offered": 9, "taken": 2, "overflow": 7}],
         "failed": ["the disk is full"],
     }
     assert status_lines(some)[1:] == [
@@ -278,6 +280,7 @@ def test_the_status_is_told_in_words():
         "never came: modules 1, 2",
         "sent from several addresses: modules 5; give each its own, or name them (modules:)",
         "packet_debug_stream_file: 6 blocks left out, the disk was too slow",
+        "not written: 7 readouts, the disk was too slow",
         "failed: the disk is full",
     ]
 

@@ -233,12 +233,6 @@ def _say_rates(assembler: ReadoutAssembler, every: float, stop: Event) -> None:
 
 
 def _say(status: dict[str, Any], json: bool) -> None:
-    if json:
-        print(json_text.dumps(status))
-        return
-    for part in ("receiver", "builder"):
-        print(f"{part}: " + ", ".join(f"{name} {n}" for name, n in status[part].items() if n))
-    for publisher in status["publishers"]:
-        print(f"{publisher['endpoint']}: sent {publisher['sent']} of {publisher['offered']}")
-    if status["missing_modules"]:
-        print("never came: modules " + ", ".join(map(str, status["missing_modules"])))
+    from forebay.service.readout_commands import status_lines
+
+    print(json_text.dumps(status) if json else "\n".join(status_lines(status)))

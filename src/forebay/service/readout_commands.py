@@ -218,6 +218,8 @@ def status_lines(status: dict[str, Any]) -> list[str]:
         )
     if overflow := status["block_log"].get("overflow"):
         said.append(f"packet_debug_stream_file: {overflow} blocks left out, the disk was too slow")
+    if overflow := sum(queue["overflow"] for queue in status["queues"]):
+        said.append(f"not written: {overflow} readouts, the disk was too slow")
     return [*said, *(f"failed: {reason}" for reason in status["failed"])]
 
 
