@@ -16,6 +16,7 @@ from forebay.service.larpix_book import CUT_OFF, FileBook
 from forebay.service.larpix_chips import Chips, read_boards
 from forebay.service.larpix_flow import (
     Blocks,
+    Sequences,
     arrays_of,
     asic_version_of,
     content_of,
@@ -81,6 +82,13 @@ def test_blocks_of_a_board_come_through_as_they_are(counts, version, n, is_noisy
     assert list(messages_of(event).messages()) == messages
     twice = list(Blocks().events([(7, again), (8, arrays_of(messages, 4, "2b")), (9, again)]))
     assert [len(messages_of(one).lengths) for one in twice] == [2 * len(messages), len(messages)]
+
+
+def test_messages_that_never_came():
+    sequences = Sequences()
+    for name, number in (("a", 5), ("a", 6), ("b", 0), ("a", 9), ("b", 1), ("b", None), ("a", 0), ("a", 2)):
+        sequences.add(name, number)
+    assert sequences.n_missing == 3  # 7 and 8, and 1 of a producer that was started again
 
 
 def test_the_time_of_a_block():

@@ -47,6 +47,26 @@ def seconds_of(header: dict[str, Any]) -> int:
     return int(stamp) if is_good and stamp is not None else int(time.time())
 
 
+class Sequences:
+    """Finds messages that never came, by the numbers that our producers give them.
+
+    Attributes
+    ----------
+    n_missing:
+        Messages of all producers that never came.
+    """
+
+    def __init__(self) -> None:
+        self.n_missing = 0
+        self._next: dict[str, int] = {}
+
+    def add(self, name: str, sequence: object) -> None:
+        """Take the number of a message of a producer; that of the original gives none."""
+        if isinstance(sequence, int):
+            self.n_missing += max(sequence - self._next.get(name, sequence), 0)
+            self._next[name] = sequence + 1
+
+
 def messages_of_records(records: Records, seconds: int) -> dict[int, list[bytes]]:
     """Return io group -> messages that hold these words; timestamps become the times of messages."""
     found: dict[int, list[bytes]] = {}

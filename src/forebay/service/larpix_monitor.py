@@ -18,7 +18,15 @@ from forebay.errors import WireError
 from forebay.front.larpix.arguments import PORTS, home_address
 from forebay.front.larpix.desk import Desk
 from forebay.front.larpix.operator import Operator
-from forebay.service.larpix_flow import Blocks, Content, content_of, n_packets, newest_of, seconds_of
+from forebay.service.larpix_flow import (
+    Blocks,
+    Content,
+    Sequences,
+    content_of,
+    n_packets,
+    newest_of,
+    seconds_of,
+)
 from forebay.service.larpix_part import TURN_S, Part
 from forebay.service.larpix_post import Web
 from forebay.service.larpix_shown import Shown
@@ -94,6 +102,7 @@ class Monitor(Part):
         self._web = Web(arguments.web)
         self._is_posting = bool(arguments.web)
         self._blocks = Blocks()
+        self._sequences = Sequences()
         self._running: set[str] = set()
         self.each_second: list[Callable[[], None]] = []
 
@@ -104,6 +113,7 @@ class Monitor(Part):
                 self.tally.clear(run)
                 self._newest.clear()
                 self._running.clear()
+                self._sequences = Sequences()
         elif state == "RUN":
             self.tally.run = run
         return {}
@@ -132,6 +142,7 @@ class Monitor(Part):
                 tell()
 
     def _note(self, info: Info) -> None:
+        self._follow(info.component, info.more.get("sequence"))
         self.tally.note(info.text)
         if info.text == BEGINNING:
             if not self._running:
@@ -144,7 +155,12 @@ class Monitor(Part):
         if self._is_posting:
             self._web.tell("POST", "/packets", {"messages": self.shown.messages()})
 
+    def _follow(self, name: str, sequence: object) -> None:
+        self._sequences.add(name, sequence)
+        self.tally.n_missing = self._sequences.n_missing
+
     def _take_in(self, data: Data, parts: list[tuple[int, Content]]) -> None:
+        self._follow(str(data.header.get("name")), data.header.get("sequence"))
         try:
             parts.append((seconds_of(data.header), content_of(data.payload)))
         except WireError:

@@ -14,7 +14,15 @@ import msgspec
 
 from forebay.errors import StoreError, WireError
 from forebay.front.larpix.arguments import home_address
-from forebay.service.larpix_flow import Blocks, Content, asic_version_of, content_of, n_packets, seconds_of
+from forebay.service.larpix_flow import (
+    Blocks,
+    Content,
+    Sequences,
+    asic_version_of,
+    content_of,
+    n_packets,
+    seconds_of,
+)
 from forebay.service.larpix_part import TURN_S, Part
 from forebay.store.larpix_file import LarpixFile
 from forebay.store.larpix_manifest import LarpixRecording, check_recording
@@ -63,9 +71,8 @@ class Storage(Part):
 
     Attributes
     ----------
-    n_packets, packets_of, n_missing:
-        Packets of the run that were stored, in all and of each producer, and messages that never came, by
-        their sequence.
+    n_packets, packets_of:
+        Packets of the run that were stored, in all and of each producer.
     """
 
     def __init__(self, arguments: argparse.Namespace) -> None:
@@ -85,11 +92,11 @@ class Storage(Part):
 
     def _forget(self) -> None:
         self._blocks = Blocks()
-        self._sequence: dict[str, int] = {}
+        self._sequences = Sequences()
         self._running: set[str] = set()
         self._boards: dict[str, dict[str, int]] = {}
         self.packets_of: dict[str, int] = {}
-        self.n_packets = self.n_missing = self.n_malformed = 0
+        self.n_packets = self.n_malformed = 0
         self._last = time.monotonic()
 
     def enter(self, state: str, run: int | None) -> dict[str, Any] | None:
@@ -136,7 +143,7 @@ class Storage(Part):
             return
         self._last = time.monotonic()
         if isinstance(message, Info):
-            self._count(message.component, message.more.get("sequence"))
+            self._sequences.add(message.component, message.more.get("sequence"))
             notes.append((int(message.timestamp), message.text))
             if message.text == BEGINNING:
                 self._running.add(message.component)
@@ -145,7 +152,7 @@ class Storage(Part):
                 self._take_counters(message.more.get("boards"))
         elif isinstance(message, Data):
             name = str(message.header.get("name"))
-            self._count(name, message.header.get("sequence"))
+            self._sequences.add(name, message.header.get("sequence"))
             try:
                 parts.append((name, seconds_of(message.header), content_of(message.payload)))
             except WireError as error:
@@ -165,13 +172,6 @@ class Storage(Part):
                     f"Chips of version {version} send, and the file is for {self._recording.asic_versions}.",
                     f"Start the storage with --asic {','.join([*self._recording.asic_versions, version])}.",
                 )
-
-    def _count(self, name: str, sequence: object) -> None:
-        if not isinstance(sequence, int):
-            return  # the original does not count
-        expected = self._sequence.get(name, sequence)
-        self.n_missing += max(sequence - expected, 0)
-        self._sequence[name] = sequence + 1
 
     def _store(self, parts: list[Block], notes: list[tuple[int, str]]) -> None:
         if self._file is None:
@@ -210,7 +210,7 @@ class Storage(Part):
             "file": str(self._path or ""),
             "packets_stored": self.n_packets,
             "packets_of": dict(self.packets_of),
-            "messages_missing": self.n_missing,
+            "messages_missing": self._sequences.n_missing,
             "messages_malformed": self.n_malformed,
             "no_end_of": sorted(self._running),
         }

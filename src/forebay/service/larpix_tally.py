@@ -78,6 +78,8 @@ class Tally:
         Words of chips in this run.
     n_counted:
         Those of them that were counted chip by chip.
+    n_missing:
+        Messages of producers that never came.
     n_malformed:
         Blocks that were none; messages that were none are in the accounts.
     run:
@@ -116,7 +118,7 @@ class Tally:
             self.specials.clear()
             self.accounts: dict[int, BoardAccount] = {}
             self._boards, self._detail = Window(), Window()
-            self.n_words = self.n_counted = self.n_malformed = 0
+            self.n_words = self.n_counted = self.n_malformed = self.n_missing = 0
             self.seconds: deque[tuple[int, int]] = deque(maxlen=SECONDS)
             self.greatest: dict[int, float] = {}
             self._second, self._n_before = int(self._clock()), 0
