@@ -192,6 +192,9 @@ def check_files(folder, records):
 
 
 def test_one_receiver_is_started_again_while_the_others_go_on(daq):
+    dump = daq.folder / "dump.raw"
+    daq.config["Trigger"]["Publishers"]["Dump"] = {"class": "RawWriter", "file_name": str(dump)}
+    daq.save()
     daq.good("start", "daq", "-c", daq.path, "Log", "Mon", "Trig")
     pids = {name: pid_of(daq, name) for name in ("Log", "Monitor", "Trigger")}
     said = daq.good("restart", "daq", "-c", daq.path, "Trig")
@@ -201,6 +204,7 @@ def test_one_receiver_is_started_again_while_the_others_go_on(daq):
     assert [pid_of(daq, name) for name in ("Log", "Monitor")] == [pids["Log"], pids["Monitor"]]
     daq.simulate("triggers", "--port", daq.trigger, "-n", 5, "--rate", 1000)
     daq.wait_status("triggers", lambda status: status["Trigger"]["receiver"]["received"] == 5, ["Trigger"])
+    assert dump.stat().st_size == 5 * 1115
     assert "Log has ended" in daq.good("stop", "daq", "Lo")
     assert sorted(json.loads(daq.good("status", "daq", "--json"))) == ["Monitor", "Trigger"]
     assert "Trigger: received 5" in daq.good("status", "daq", "Trig")

@@ -48,6 +48,22 @@ def test_what_was_cut_short_is_read_as_far_as_it_goes(bunches, data):
     assert found.is_whole == (n in ends)
 
 
+@settings(deadline=None)
+@given(OBJECTS.filter(bool), st.data(), st.sampled_from(Compressor))
+def test_bunches_around_damage_are_read(bunches, data, compressor):
+    whole, ends = container(bunches, compressor)
+    victim = data.draw(st.integers(0, len(bunches) - 1))
+    damaged = bytearray(whole)
+    at = ends[victim + 1] - sof.TRAILER_BYTES + data.draw(st.integers(8, 23))  # begin of the bunch, or place
+    damaged[at] ^= 1 << data.draw(st.integers(0, 7))
+    found = sof.decode(bytes(damaged))
+    others = [one for i, bunch in enumerate(bunches) if i != victim for one in bunch]
+    assert found.objects == others
+    assert not found.is_whole
+    assert found.n_lost_bytes > 0
+    assert sof.decode(b"".join(sof.encode(others, Kind.LOG, compressor, 0, ""))).objects == others
+
+
 @pytest.mark.parametrize("compressor", Compressor)
 def test_a_damaged_object_is_left_out(compressor):
     data, ends = container([[b"a" * 50, b"b" * 50], [b"c" * 50]], compressor)

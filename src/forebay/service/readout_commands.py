@@ -116,9 +116,10 @@ def _pid_file(asked: Namespace) -> PidFile:
 
 
 def _configured(asked: Namespace) -> SsdaqConfig:
+    from forebay.front.ssdaq.components import home_config
     from forebay.front.ssdaq.configuration import read_config
 
-    config = read_config(asked.config)
+    config = read_config(asked.config or (home_config("writer-config") if asked.what == "dw" else None))
     writer = config.SSFileWriter
     changes: dict[str, Any] = {"folder": writer.folder.absolute()}
     if getattr(asked, "filename_prefix", None):

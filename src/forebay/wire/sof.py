@@ -263,16 +263,13 @@ def _decode_1(data: bytes) -> Sof:
 
 def _chain(data: bytes, first: int) -> Iterator[tuple[int, int]]:
     """Yield begin and trailer of every whole bunch, from the first on; what lies between them is lost."""
-    by_start: dict[int, int] = {}
+    position = first
     for trailer in _trailers(data, first):
         _, to_start, _, _, n, _ = _TRAILER.unpack_from(data, trailer)
-        if 8 * n <= to_start <= trailer - first:
-            by_start.setdefault(trailer - to_start, trailer)
-    position = first
-    for start in sorted(by_start):
-        if start >= position:
-            yield start, by_start[start]
-            position = by_start[start] + _TRAILER.size
+        start = trailer - to_start
+        if start >= position and 8 * n <= to_start:
+            yield start, trailer
+            position = trailer + _TRAILER.size
 
 
 def _trailers(data: bytes, first: int) -> Iterator[int]:
