@@ -144,3 +144,28 @@ def test_their_operator_asks_our_core_and_board(stand):
     assert results[7] == "Hello, you!"
     assert results[8] == "success"
     assert results[9].startswith("ERROR: There is no board 'nothing'")
+
+
+@needs_peer
+def test_their_producer_reads_our_data_server(stand):
+    host = f"127.{200 + os.getpid() % 50}.{os.getpid() // 50 % 250}.3"
+    words = f"larpix simulate --server --bind {host} --asic 1 --chips 1 --rate 1000 --json"
+    stand.spawn("server", [sys.executable, "-m", "forebay", *words.split()])
+    configuration = {"_config_type": "io", "io_class": "ZMQ_IO", "io_group": [[1, host]]}
+    (stand.directory / "io.json").write_text(json.dumps(configuration))
+    for script in ("core", "aggregator", "offline_storage"):
+        stand.start(script)
+    words = [stand.board, "--io-config", "ZMQ_IO", "io.json", "--log-address", stand.log]
+    command = [PEER_PYTHON.absolute(), PEER, stand.core_port, "producer", *words]
+    stand.spawn("producer", command, cwd=stand.directory)
+    stand.until_clients(set(NAMES.values()) - {NAMES["online_monitor"]})
+    for method in ("prepare_run", "begin_run"):
+        assert stand.ask(method)["result"] == "UPDATED"
+    stand.until(lambda: sum(one.stat().st_size for one in (stand.directory / "data").iterdir()) > 20_000)
+    stand.ask("end_run")
+    stand.until(lambda: len(stand.files()) == 1)
+    with h5py.File(stand.files()[0], "r") as file:
+        packets = file["packets"][:]
+    assert set(packets["chip_key"][packets["type"] == 0].tolist()) == {b"1-1-11"}
+    assert packets["valid_parity"][packets["type"] == 0].all()
+    assert (packets["type"] == 4).any()  # times of the server
