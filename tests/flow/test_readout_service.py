@@ -8,8 +8,10 @@ from ipaddress import ip_address
 import numpy as np
 import pytest
 
+from forebay.assemble.receiver import Buffered
 from forebay.assemble.timed import TimedRules
 from forebay.errors import StoreError
+from forebay.service.port_buffer import warn_if_small
 from forebay.service.readout import CameraInput, ReadoutAssembler, rates, write_readouts
 from forebay.sim.camera import Camera, CameraFaults, CameraOptions
 from forebay.store.check import check_file
@@ -161,6 +163,26 @@ def test_rates_and_losses_in_a_line(tmp_path):
     running.end()
     said = rates(before, assembler.status(), 2.0)
     assert said == "50.0 readouts/s, 21 modules, 0 open, module 31: 25.0/s" or "late" in said
+
+
+@pytest.mark.parametrize(("given", "is_said"), [(4096, True), (8192, False)])
+def test_a_small_socket_buffer_is_said(caplog, given, is_said):
+    with caplog.at_level("WARNING"):
+        warn_if_small(Buffered(8192, given))
+    mends = [record.fields["mend"] for record in caplog.records]
+    assert mends == (["sysctl -w net.core.rmem_max=8192"] if is_said else [])
+
+
+def test_what_the_kernel_dropped_is_in_the_status():
+    camera = CameraInput(ip_address("127.0.0.1"), 0, receive_buffer_bytes=4096)
+    assembler = ReadoutAssembler(camera, [])
+    sent = send(assembler, 20)["datagrams"]
+    running = Running(assembler.run)
+    until(lambda: assembler.status()["receiver"]["datagrams"])
+    running.end()
+    receiver = assembler.status()["receiver"]
+    assert receiver["kernel_drop"] == sent - receiver["datagrams"] > 0
+    assert assembler.status()["receive_buffer"]["asked"] == 4096
 
 
 def test_pausing_withholds_and_counts(tmp_path):

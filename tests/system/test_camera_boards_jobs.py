@@ -20,6 +20,7 @@ from forebay.run.operator import Operator
 from forebay.store.catalog import open_catalog
 from forebay.store.check import check_file
 from forebay.store.larpix_read import PacketFile
+from forebay.store.left import manifest_of_stream
 from forebay.store.readout_reader import ReadoutReader
 
 pytestmark = pytest.mark.system
@@ -184,8 +185,16 @@ def test_every_readout_that_was_sent_is_in_the_file(operator, sending):
     job = ended(operator, job)
     assert (job.state, job.n_done) == ("finished", 300)
     assert json.loads(camera.wait().out)["datagrams"] == 300 // 2 * 32
-    with h5py.File(good(operator, job)) as file:
+    path = good(operator, job)
+    with h5py.File(path) as file:
         assert file["SlowSignal/readout"].attrs["run"] == job.run
+    counted = manifest_of_stream(path).counters.difference
+    (port,) = (counts for name, counts in counted.receiver.items() if name.isdecimal())
+    assert (port["datagrams"], port["kernel_drop"]) == (300 // 2 * 32, 0)
+    assert {
+        f"module {i}": {"datagrams": 150, "used": 300} for i in range(32)
+    }.items() <= counted.receiver.items()
+    assert (counted.builder["used"], counted.builder["readouts"]) == (300 * 32, 300)
 
 
 def test_every_word_that_was_sent_is_in_the_file(operator, sending):
@@ -196,7 +205,10 @@ def test_every_word_that_was_sent_is_in_the_file(operator, sending):
     operator.finish(job.id)
     job = ended(operator, job)
     assert (job.state, job.result["got"]) == ("finished", n_sent)
-    with PacketFile(good(operator, job)) as packets:
+    path = good(operator, job)
+    boards = manifest_of_stream(path).counters.difference.receiver
+    assert sum(counts.get("words", 0) for counts in boards.values()) == n_sent
+    with PacketFile(path) as packets:
         assert packets.file["_header" if "_header" in packets.file else "meta"].attrs["run"] == job.run
 
 

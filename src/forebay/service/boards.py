@@ -8,8 +8,10 @@ from collections.abc import Mapping, Sequence
 from forebay.config import BoardConfig, BoardsConfig, Config
 from forebay.errors import ConfigError
 from forebay.event import Event
+from forebay.service.account import telling
 from forebay.service.counted import counted
 from forebay.service.process import notify, say
+from forebay.store.manifest import Counters
 from forebay.stream.endpoint import ipc
 from forebay.stream.pacman import COUNTERS, LINK_COUNTERS, BoardAddress, PacmanInlet
 from forebay.stream.zmq import Publisher
@@ -35,6 +37,16 @@ def block_stream(config: Config, name: str) -> str:
     return ipc(config.runtime_dir, f"{name}.blocks")
 
 
+def account_of(config: Config, name: str) -> str:
+    """Return the endpoint at which the service of these boards tells its counters."""
+    return ipc(config.runtime_dir, f"{name}.account")
+
+
+def account(inlet: PacmanInlet) -> Counters:
+    """Return the counters of each board."""
+    return Counters({board: dict(counted) for board, counted in inlet.counters.items()})
+
+
 def boards(config: Config, name: str, stop: threading.Event) -> None:
     """Take what the boards `name` send until `stop`, and hand it on to whoever reads here.
 
@@ -55,7 +67,10 @@ def boards(config: Config, name: str, stop: threading.Event) -> None:
             notify("READY=1")
             say("reading", boards=len(asked.members))
             numbered = Numbered()
-            with counted(lambda: _counters(inlet, publisher)):
+            with (
+                telling(account_of(config, name), lambda: account(inlet)),
+                counted(lambda: _counters(inlet, publisher)),
+            ):
                 while not stop.is_set():
                     publisher.write(numbered.of(inlet.read(0.1) or ()))
                 publisher.write(numbered.of(inlet.read(0) or ()))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Mapping
+from contextlib import ExitStack
 from typing import Any
 
 import numpy as np
@@ -11,10 +12,13 @@ from numpy.typing import NDArray
 
 from forebay.assemble.timed import TimedRules
 from forebay.config import CameraConfig, Config
+from forebay.config.camera import ReadoutPublisherConfig
 from forebay.errors import ConfigError
+from forebay.service.account import telling
 from forebay.service.counted import counted
 from forebay.service.process import notify, say
 from forebay.service.readout import CameraInput, ReadoutAssembler, ReadoutSink
+from forebay.store.manifest import Counters
 from forebay.stream.endpoint import ipc
 from forebay.stream.readouts import ReadoutPublisher
 from forebay.stream.zmq import Publisher
@@ -36,6 +40,25 @@ def camera_config(config: Config, name: str) -> CameraConfig:
 def readout_stream(config: Config, name: str) -> str:
     """Return the endpoint at which a camera's readouts are events for processes of this host."""
     return ipc(config.runtime_dir, f"{name}.readouts")
+
+
+def account_of(config: Config, name: str) -> str:
+    """Return the endpoint at which a camera's service tells its counters, see `forebay.service.account`."""
+    return ipc(config.runtime_dir, f"{name}.account")
+
+
+def account(status: Mapping[str, Any]) -> Counters:
+    """Return the counters of a camera's port, of each module that was heard, and of the builder.
+
+    Parameters
+    ----------
+    status:
+        Of `forebay.service.readout.ReadoutAssembler`.
+    """
+    by_module = enumerate(zip(status["datagrams_of_module"], status["blocks_of_module"], strict=True))
+    receiver = {str(status["port"]): dict(status["receiver"])}
+    receiver |= {f"module {i}": {"datagrams": n, "used": used} for i, (n, used) in by_module if n}
+    return Counters(receiver, dict(status["builder"]))
 
 
 class EventStream:
@@ -72,30 +95,34 @@ def camera(config: Config, name: str, stop: threading.Event) -> None:
     asked = camera_config(config, name)
     stream = EventStream(readout_stream(config, name), name)
     sinks: list[ReadoutSink] = [stream]
-    try:
-        sinks += [
-            ReadoutPublisher(
-                str(one.address),
-                one.port,
-                one.mode,
-                name=f"{one.address}:{one.port}",
-                generation=one.generation,
-                hwm=HWM,
-            )
-            for one in asked.publishers
-        ]
-        assembler = ReadoutAssembler(_input(asked), sinks)
-    except BaseException:
-        for sink in sinks:
-            sink.close()
-        raise
-    notify("READY=1")
-    say("receiving", address=asked.address, port=assembler.port, publishers=len(asked.publishers))
-    with counted(lambda: _counters(assembler.status(), stream)):
+    with ExitStack() as stack:
+        try:
+            for one in asked.publishers:
+                sinks.insert(-1, _publisher(one))  # before the stream: people wait there
+            assembler = ReadoutAssembler(_input(asked), sinks)
+            stack.enter_context(telling(account_of(config, name), lambda: account(assembler.status())))
+        except BaseException:
+            for sink in sinks:
+                sink.close()
+            raise
+        notify("READY=1")
+        say("receiving", address=asked.address, port=assembler.port, publishers=len(asked.publishers))
+        stack.enter_context(counted(lambda: _counters(assembler.status(), stream)))
         assembler.run(stop)
     say("received", **_counters(assembler.status(), stream))
     if assembler.failed:
         raise assembler.failed[0]
+
+
+def _publisher(asked: ReadoutPublisherConfig) -> ReadoutPublisher:
+    return ReadoutPublisher(
+        str(asked.address),
+        asked.port,
+        asked.mode,
+        name=f"{asked.address}:{asked.port}",
+        generation=asked.generation,
+        hwm=HWM,
+    )
 
 
 def _input(asked: CameraConfig) -> CameraInput:

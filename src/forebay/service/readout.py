@@ -18,6 +18,7 @@ from forebay.assemble.timed import TimedBuilder, TimedRules
 from forebay.errors import StoreError
 from forebay.service.block_log import LINE
 from forebay.service.draining import until_stopped
+from forebay.service.port_buffer import warn_if_small
 from forebay.service.process import say
 from forebay.service.queued import QueuedSink
 from forebay.stream.readouts import ReadoutListener, ReadoutPublisher
@@ -95,6 +96,7 @@ class ReadoutAssembler:
             camera.listen_ip, camera.listen_port, camera.rule, camera.receive_buffer_bytes
         )
         self.port = self._receiver.port
+        warn_if_small(self._receiver.buffered)
         self.failed: list[Exception] = []
         self._camera = camera
         self._builder = TimedBuilder(camera.rules)
@@ -196,6 +198,10 @@ class ReadoutAssembler:
             "open": n_open,
             "newest_time_ns": self._newest_ns,
             "withheld": self._withheld,
+            "receive_buffer": {
+                "asked": self._receiver.buffered.asked,
+                "given": self._receiver.buffered.given,
+            },
             "receiver": self._receiver.counters,
             "builder": builder,
             "blocks_of_module": used,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import threading
 import time
 
@@ -10,6 +9,7 @@ from forebay.assemble.receiver import Receiver
 from forebay.config import Config
 from forebay.ring.shared import RingShape, SharedRing
 from forebay.service.counted import counted
+from forebay.service.port_buffer import warn_if_small
 from forebay.service.process import notify, say
 from forebay.service.tables import detector_config, packet_layout, receive_rules
 from forebay.stream.endpoint import ipc
@@ -44,14 +44,7 @@ def receive(config: Config, name: str, stop: threading.Event) -> None:
             detector.module_ids,
         )
         for buffer in receiver.buffers[:1]:
-            if buffer.given < buffer.asked:
-                say(
-                    "socket buffer smaller than asked: bursts may be lost",
-                    logging.WARNING,
-                    asked=buffer.asked,
-                    given=buffer.given,
-                    mend=f"sysctl -w net.core.rmem_max={buffer.asked}",
-                )
+            warn_if_small(buffer)
         endpoint = ipc(config.runtime_dir, f"{name}.frames")
         pusher = FramePusher(endpoint, ring=name, generation=ring.generation)
         try:

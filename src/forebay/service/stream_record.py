@@ -12,6 +12,7 @@ from forebay.config import Config
 from forebay.event import Event
 from forebay.ports import Sink
 from forebay.service import boards, camera
+from forebay.service.account import Account
 from forebay.service.larpix_record import record
 from forebay.service.pump import pump
 from forebay.service.select import Selected
@@ -87,7 +88,10 @@ class CameraRecording:
         asked = camera.camera_config(config, source)
         self._request, self._idle_s = request, idle_s
         self._late_s = asked.deadline_s + _LATE_S
+        self._inlet = Subscriber(camera.readout_stream(config, source), hwm=camera.HWM)
+        self._account = Account(camera.account_of(config, source))
         recording = ReadoutRecording(
+            counters=self._account.start,
             source=source,
             generation=asked.generation,
             compression=asked.compression,
@@ -95,7 +99,6 @@ class CameraRecording:
             requested=request,
             configuration=asked.model_dump(mode="json"),
         )
-        self._inlet = Subscriber(camera.readout_stream(config, source), hwm=camera.HWM)
         self._file = _opened(self._inlet, lambda: ReadoutFile(path, recording))
 
     @property
@@ -111,8 +114,7 @@ class CameraRecording:
             if not selected.reason:
                 _drain(selected, self._file, time.time_ns())
         finally:
-            counters = Counters(receiver={"stream": self._inlet.counters})
-            self._file.conclude(selected.reason or "stopped", counters)
+            self._file.conclude(selected.reason or "stopped", _with_stream(self._account, self._inlet))
             self._inlet.close()
             self._file.close()
 
@@ -141,7 +143,11 @@ class BoardsRecording:
     ) -> None:
         asked = boards.boards_config(config, source)
         self._seconds, self._idle_s, self._drain_s = request.seconds, idle_s, asked.drain_s
+        names = [one.name for one in asked.members]
+        self._blocks = _Blocks(Subscriber(boards.block_stream(config, source), hwm=boards.HWM), names)
+        self._account = Account(boards.account_of(config, source))
         recording = LarpixRecording(
+            counters=self._account.start,
             form=asked.form,
             format_version=asked.format_version,
             boards={one.name: Board(one.io_group, one.asic) for one in asked.members},
@@ -152,12 +158,10 @@ class BoardsRecording:
             requested=request,
             configuration=asked.model_dump(mode="json"),
         )
-        names = [one.name for one in asked.members]
-        self._blocks = _Blocks(Subscriber(boards.block_stream(config, source), hwm=boards.HWM), names)
         self._file = _opened(self._blocks, lambda: LarpixFile(path, recording, self._received))
 
     def _received(self) -> Counters:
-        return Counters(receiver={"stream": self._blocks.counters})
+        return _with_stream(self._account, self._blocks)
 
     @property
     def counters(self) -> dict[str, int]:
@@ -256,6 +260,12 @@ class _Blocks:
 def of_stream(counters: Mapping[str, int]) -> dict[str, int]:
     """Return ``lost``, events that the service sent and that did not come, and its ``restarts``."""
     return {"lost": counters.get("lost", 0), "restarts": max(0, counters.get("senders", 0) - 1)}
+
+
+def _with_stream(account: Account, stream: Subscriber | _Blocks) -> Counters:
+    """Return what the service has counted, and what came of it."""
+    told = account.end()
+    return Counters({**told.receiver, "stream": dict(stream.counters)}, told.builder)
 
 
 def _opened(stream: Subscriber | _Blocks, open_file: Callable[[], _File]) -> _File:
