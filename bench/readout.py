@@ -1,19 +1,17 @@
-"""Readouts of a camera, assembled, encoded, written and read back in a CPU second, beside the original.
+"""Readouts of a camera, assembled, encoded, published, written and read back in a CPU second.
 
-The original's figures are those of SSDAQ 0.7 (A) and 0.9 (B) on a machine of the same kind: 261 and 179 us
-CPU a datagram of 10 readouts, 137-150 and 1505-1597 readouts/s written, 2980-3500 and 2730-3010 read, 3.4 to
-3.8 s from a trigger to the message, 8000 readouts/s published to a listener without loss. Where PyTables is
-there, the original's way of writing (one row and a flush a readout, bzip2) takes turns with ours in the same
-run, and so does a bare Python loop that unpacks datagrams and looks readouts up in a dictionary, which is the
-least that the original could do.
+The original's figures are those of SSDAQ 0.7 (A) on a machine of the same kind: 261 us CPU a datagram of 10
+readouts, 31 us of 1 readout, 137-150 readouts/s written, 2980-3500 read; 8000 readouts/s published to a
+listener without loss. In the same run a stand-in for its assembler (`readout_original.py`, cheaper than the
+original was) takes turns with ours; and, where PyTables is there, its way of writing (one row and a flush a
+readout, bzip2). Datagrams wait in the socket here; what they cost when they come one by one, and how late
+readouts are, says `readout_load.py`.
 """
 
 from __future__ import annotations
 
 import argparse
 import statistics
-import struct
-import threading
 import time
 from collections.abc import Callable
 from contextlib import closing
@@ -32,6 +30,7 @@ from forebay.store.readout_reader import ReadoutReader
 from forebay.stream.readouts import ReadoutListener, ReadoutPublisher
 from forebay.wire import ssreadout, target
 from forebay.wire.senders import ModuleRule
+from readout_original import closed_loop
 
 try:
     import tables
@@ -40,10 +39,12 @@ except ImportError:
 
 T0 = 1_700_000_000_000_000_000
 ORIGINAL = {
-    "assemble": (1 / 261e-6, "datagrams"),
-    "write": (144.0, "readouts"),
-    "read": (3240.0, "readouts"),
+    "assemble, 10 a datagram": 1 / 261e-6,
+    "assemble, 1 a datagram": 1 / 31e-6,
+    "write": 144.0,
+    "read": 3240.0,
 }
+"""Datagrams, or readouts, that the original took in a CPU second."""
 RULES = TimedRules(window_ns=10_000_000, buffer_ns=4 * 10**9)
 CYCLES_A_FILL = 20  # of the socket: what its buffer holds
 
@@ -54,20 +55,21 @@ def cpu(run: Callable[[], int]) -> tuple[float, int]:
     return time.thread_time() - start, n
 
 
-def report(name: str, kind: str, rates: list[float], reference: float, what: str) -> None:
-    median = statistics.median(rates)
-    ratios = [rate / reference for rate in rates]
-    print(
-        f"  {name:34} {median:10.0f} {kind}/CPU s ({min(rates):.0f} .. {max(rates):.0f})"
-        f"  {statistics.median(ratios):6.1f} times {what} ({min(ratios):.1f} .. {max(ratios):.1f})"
-    )
+def report(name: str, rates: list[float]) -> None:
+    """Print a rate, and what it is to the original's own, where that is known."""
+    kind = "datagrams" if name.startswith(("assemble", "the stand-in")) else "readouts"
+    said = f"  {name:38} {statistics.median(rates):10.0f} {kind}/CPU s ({min(rates):.0f} .. {max(rates):.0f})"
+    for part, known in ORIGINAL.items():
+        if part in name:
+            said += f"; the original's own x {statistics.median(rates) / known:.1f}"
+    print(said)
 
 
-def assemble(n_cycles: int, batch: int) -> float:
-    """Datagrams through a real socket, closed loop: nothing is lost; CPU of the receiving side only."""
+def assemble(n_cycles: int, batch: int, packed: int) -> float:
+    """Datagrams a CPU second through a real socket, closed loop: nothing is lost; the receiving side only."""
     receiver = BlockReceiver(ip_address("127.0.0.1"), 0, ModuleRule(), 64 * 2**20)
     builder = TimedBuilder(RULES)
-    options = CameraOptions(port=receiver.port, rate_hz=1000, start_ns=T0)
+    options = CameraOptions(port=receiver.port, rate_hz=1000, start_ns=T0, packed=packed)
     used = n_readouts = 0.0
     with closing(receiver), closing(Camera(options)) as camera:
         for _ in range(0, n_cycles, batch):
@@ -78,42 +80,8 @@ def assemble(n_cycles: int, batch: int) -> float:
                 n_readouts += len(builder.tick(time.monotonic_ns()))
             used += time.thread_time() - start
         n_readouts += len(builder.drain())
-    assert n_readouts == 10 * n_cycles, (n_readouts, builder.counters, receiver.counters)
-    assert builder.counters["used"] == builder.counters["blocks"] == 320 * n_cycles
-    return 32 * n_cycles / used
-
-
-def one_by_one(n_cycles: int) -> float:
-    """Take datagrams one a call, unpack each, and keep blocks in a dictionary by time tag."""
-    receiver = BlockReceiver(ip_address("127.0.0.1"), 0, ModuleRule(), 64 * 2**20)
-    options = CameraOptions(port=receiver.port, rate_hz=1000, start_ns=T0)
-    block = struct.Struct(">Q32HQ32H")
-    open_: dict[int, np.ndarray] = {}
-    n, used = 0, 0.0
-    sock = receiver._socket  # noqa: SLF001
-    sock.setblocking(False)
-    with closing(receiver), closing(Camera(options)) as camera:
-        for _ in range(n_cycles):
-            camera.send()
-            start = time.thread_time()
-            while True:
-                try:
-                    data, sender = sock.recvfrom(9000)
-                except BlockingIOError:
-                    break
-                module = int(sender[0].rpartition(".")[2]) % 100
-                for values in block.iter_unpack(data):
-                    key = values[0]
-                    if key not in open_:
-                        open_[key] = np.full((33, 64), np.nan)
-                    row = np.array(values[1:33] + values[34:], np.uint16)
-                    open_[key][module] = (row ^ 0x8000) * 0.0763
-                    open_[key][32, 0] = n_there = np.nan_to_num(open_[key][32, 0]) + 1
-                    if n_there == 32:
-                        n += 1
-                        del open_[key]
-            used += time.thread_time() - start
-    assert n == 10 * n_cycles
+    assert n_readouts == packed * n_cycles, (n_readouts, builder.counters, receiver.counters)
+    assert builder.counters["used"] == builder.counters["blocks"] == 32 * packed * n_cycles
     return 32 * n_cycles / used
 
 
@@ -192,46 +160,9 @@ def publish(data: np.ndarray) -> float:
         return n / (time.process_time() - start)
 
 
-def latency(rate_hz: float, seconds: float, gather_s: float, spread: bool) -> tuple[list[float], float]:
-    """Return how long each cycle takes from its last datagram sent to its readouts released, and the load.
-
-    The load is CPU time of the receiving thread over time.
-    """
-    receiver = BlockReceiver(ip_address("127.0.0.1"), 0, ModuleRule(), 64 * 2**20)
-    builder = TimedBuilder(RULES)
-    sent: list[int] = []
-    stop = threading.Event()
-    options = CameraOptions(port=receiver.port, rate_hz=rate_hz, start_ns=T0, spread=spread)
-
-    def send() -> None:
-        with closing(Camera(options)) as camera:
-            origin = time.monotonic()
-            for cycle in range(int(seconds * rate_hz / 10)):
-                due = origin + cycle * 10 / rate_hz
-                stop.wait(max(0.0, due - time.monotonic()))
-                camera.send(due)
-                sent.append(time.monotonic_ns())
-
-    thread = threading.Thread(target=send)
-    thread.start()
-    released: list[int] = []
-    deadline = time.monotonic() + seconds + 5
-    n_expected = int(seconds * rate_hz / 10) * 10
-    start, used = time.monotonic(), time.thread_time()
-    with closing(receiver):
-        while len(released) < n_expected and time.monotonic() < deadline:
-            receiver.fill(builder.readouts, 0.1, gather_s)
-            done = builder.tick(time.monotonic_ns())
-            released += [time.monotonic_ns()] * len(done)
-    load = (time.thread_time() - used) / (time.monotonic() - start)
-    thread.join()
-    found = [(released[10 * i + 9] - at) * 1e-9 for i, at in enumerate(sent[: len(released) // 10])]
-    return found, load
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="a few seconds")
+    parser.add_argument("--quick", action="store_true", help="under a minute")
     parser.add_argument("--directory", type=Path, default=None, help="on the disk to measure")
     options = parser.parse_args()
     rounds = 3 if options.quick else 7
@@ -246,9 +177,12 @@ def main() -> None:
     with TemporaryDirectory(dir=options.directory) as folder:
         ours, theirs = Path(folder, "ours.h5"), Path(folder, "theirs.h5")
         for _ in range(rounds):
-            note("one by one, Python", one_by_one(min(n_cycles, 60)))
-            note("assemble, 1 cycle a batch", assemble(n_cycles, 1))
-            note(f"assemble, {CYCLES_A_FILL} cycles a batch", assemble(n_cycles, CYCLES_A_FILL))
+            for packed in (10, 1):
+                n_packed = n_cycles * 10 // packed
+                note(f"the stand-in, {packed} a datagram", 1e6 / closed_loop(packed, n_packed // 4))
+                for batch in (1, CYCLES_A_FILL):
+                    name = f"assemble, {packed} a datagram, {batch} cycles at once"
+                    note(name, assemble(n_packed, batch, packed))
             for generation in ("A", "B"):
                 used, _ = cpu(lambda g=generation: len(ssreadout.encode(data, g)))
                 note(f"encode {generation}", n / used)
@@ -268,36 +202,21 @@ def main() -> None:
                 used, k = cpu(lambda: read_as_the_original(theirs))
                 note("read as the original", k / used)
         size = ours.stat().st_size / n
-    print(f"32 modules, 10 readouts a datagram; {rounds} rounds; zlib takes {size:.0f} bytes a readout")
+    print(f"32 modules; {rounds} rounds; zlib takes {size:.0f} bytes a readout")
     for name, found in rates.items():
-        kind = "datagrams" if "assemble" in name or "one by one" in name else "readouts"
-        step = {"as": "assemble", "on": "assemble", "wr": "write", "re": "read"}.get(name[:2], "")
-        if step:
-            report(name, kind, found, ORIGINAL[step][0], "A's own figure")
-        else:
-            spread = f"({min(found):.0f} .. {max(found):.0f})"
-            print(f"  {name:34} {statistics.median(found):10.0f} {kind}/CPU s {spread}")
-    for name, beside in (
-        ("assemble, 1 cycle a batch", "one by one, Python"),
-        (f"assemble, {CYCLES_A_FILL} cycles a batch", "one by one, Python"),
-        ("write, zlib", "write as the original"),
-        ("read, zlib", "read as the original"),
-    ):
-        if beside in rates:
-            ratios = [a / b for a, b in zip(rates[name], rates[beside], strict=True)]
+        report(name, found)
+    beside = {
+        name: f"the stand-in, {packed} a datagram"
+        for packed in (10, 1)
+        for name in rates
+        if name.startswith(f"assemble, {packed} ")
+    }
+    beside |= {"write, zlib": "write as the original", "read, zlib": "read as the original"}
+    for name, other in beside.items():
+        if other in rates:
+            ratios = [a / b for a, b in zip(rates[name], rates[other], strict=True)]
             spread = f"({min(ratios):.1f} .. {max(ratios):.1f})"
-            print(f"  {name} : {beside} = {statistics.median(ratios):.1f} {spread}")
-    for rate, gather_s, spread in ((144, 0.0, 0), (1000, 5e-4, 0), (1000, 5e-4, 1), (1000, 0.0, 1)):
-        seconds, load = latency(rate, 2 if options.quick else 10, gather_s, bool(spread))
-        found = sorted(1000 * one for one in seconds)
-        how = (
-            f"{rate} Hz, {'spread evenly' if spread else 'back to back'}, gathering {1000 * gather_s:.1f} ms"
-        )
-        print(
-            f"  {how}: last datagram to release p50 {statistics.median(found):.2f} ms, "
-            f"p99 {found[int(0.99 * len(found))]:.2f}, most {found[-1]:.2f} (A: 3400-3800); "
-            f"{100 * load:.1f} % of one CPU"
-        )
+            print(f"  {name} : {other} = {statistics.median(ratios):.1f} {spread}")
 
 
 if __name__ == "__main__":

@@ -33,6 +33,7 @@ from forebay.service.readout import CameraInput, ReadoutAssembler
 from forebay.sim.camera import CameraOptions, Signals
 from forebay.stream.readouts import ReadoutListener, ReadoutPublisher
 from forebay.wire.ssreadout import MESSAGE_A
+from readout_original import Original
 
 N_MODULES = 32
 T0 = 1_700_000_000_000_000_000
@@ -75,8 +76,6 @@ def be_ours(publishes: bool) -> None:
 
 def be_original() -> None:
     """Be the stand-in until SIGTERM; it publishes to nobody."""
-    sys.path.insert(0, str(Path(__file__).parent))
-    from readout_original import Original
 
     async def run() -> int:
         loop, stop = asyncio.get_running_loop(), asyncio.Event()
