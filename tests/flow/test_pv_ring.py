@@ -111,6 +111,15 @@ def test_what_came_late_but_was_stamped_inside_is_inside(tmp_path):
     assert stamps == [1, 2, 3, 4, 5, 6, 7, 8]
 
 
+def test_values_that_come_before_their_pulses_are_inside(tmp_path):
+    """The pulses of a slow server, 25 ms behind: at the start of a range, too, no value of it is left out."""
+    beats = [point("PULSE", i / 100 + 0.025, float(1000 + i), stamped=i / 100) for i in range(100)]
+    values = [point("A", i / 100 + 0.001, i, stamped=i / 100 + 0.001) for i in range(100)]
+    reader = written(tmp_path / "pvs", sorted(beats + values, key=lambda one: one.received_ns), "PULSE")
+    points = retrieve_pvs(reader, PulseRange(1050, 1059), ["A"])["A"]
+    assert points.pulse_id.tolist() == list(range(1049, 1063))  # and what came until its last pulse did
+
+
 @pytest.mark.parametrize(
     ("values", "types", "data", "shape"),
     [

@@ -92,9 +92,9 @@ def retrieve_pvs(
     """Return the points of some process variables over a range of pulses or a time.
 
     Of each: the last one at or before the start, all inside, the first one at or after the end. What
-    counts is when it came to us, for that is the order in which a channel had its states (a channel that
-    is connected again may show a value stamped long ago); a value that came after the end but was stamped
-    before it is inside as well.
+    counts is when it came to us, for that is the order in which a channel had its states (a channel that is
+    connected again may show a value stamped long ago); a value that came before the start or after the end
+    but was stamped between them is inside as well.
 
     Parameters
     ----------

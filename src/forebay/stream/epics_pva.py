@@ -43,12 +43,16 @@ class PvaClient:
         self._thread = threading.Thread(target=self._queue.handle, name="pvAccess", daemon=True)
         self._thread.start()
         self._context: Any = Context("pva", nt=False)
-        self._monitors = [
-            self._context.monitor(
-                plain, partial(self._on_update, name), _REQUEST, notify_disconnect=True, queue=self._queue
-            )
-            for name, plain in names.items()
-        ]
+        self._monitors = [self._monitor(name, plain) for name, plain in names.items()]
+
+    def _monitor(self, name: str, plain: str) -> Any:
+        monitor = self._context.monitor(
+            plain, partial(self._on_update, name), _REQUEST, notify_disconnect=True, queue=self._queue
+        )
+        # p4p drops the news of an update that is quicker than this call returns (its log says "Lost
+        # Subscription update"), and gets none of later ones: so look once what there is.
+        self._queue.push(monitor._handle)  # noqa: SLF001
+        return monitor
 
     def close(self) -> None:
         """End all monitors; nothing is put afterwards."""

@@ -190,14 +190,14 @@ def select(rows: NDArray[Any], span: Span) -> NDArray[np.int64]:
     """Return which updates of one name, sorted by arrival, belong to a span.
 
     They are the last one received at or before its start, all inside, and the first one received at or
-    after its end. Inside are also those that were received after the end but stamped before or at it:
-    slow servers send late.
+    after its end. Inside are also those that were received before or after it but stamped within: the server
+    of the values may send late, and that of the pulses too.
     """
     received, stamped = rows["received_ns"], rows["timestamp_ns"]
+    is_stamped_inside = (stamped > span.first_ns) & (stamped <= span.last_ns) & rows["connected"]
     is_inside = (received > span.received_first_ns) & (received < span.received_last_ns)
-    is_late = (received > span.received_last_ns) & (stamped > span.first_ns) & (stamped <= span.last_ns)
-    chosen = is_inside | (is_late & rows["connected"])
-    before = np.flatnonzero(received <= span.received_first_ns)
+    chosen = is_inside | (is_stamped_inside & (received != span.received_last_ns))
+    before = np.flatnonzero((received <= span.received_first_ns) & ~chosen)
     after = np.flatnonzero((received >= span.received_last_ns) & ~chosen)
     chosen[before[-1:]] = True
     chosen[after[:1]] = True
