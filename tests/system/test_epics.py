@@ -126,7 +126,7 @@ def test_pulse_ids_of_values(bench):
         inside = (one.pulse_id >= 1050) & (one.pulse_id <= 1149) & one.pulse_id_known
         assert one.data[inside].tolist() == list(range(1050, 1150))
         assert one.pulse_id[inside].tolist() == list(range(1050, 1150))
-        assert len(one) <= 104  # and no more than the ends
+        assert len(one) <= 150  # and little more than the ends, as far as pulses and values come apart
     assert values(points[pv("STATIC")]) == [42.0]
     assert points[pv("STATIC")].pulse_id_known.tolist()[0] is False
 
