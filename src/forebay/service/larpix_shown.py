@@ -223,6 +223,7 @@ class Shown:
                 "packets": self.packets()[:_AT_A_GLANCE],
                 "messages": self.messages()[:_AT_A_GLANCE],
                 "words": self._tally.n_words,
+                "missing": self._tally.n_missing,
                 "layout": self._tally.layout is not None,
             }
 

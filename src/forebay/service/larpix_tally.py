@@ -79,7 +79,7 @@ class Tally:
     n_counted:
         Those of them that were counted chip by chip.
     n_missing:
-        Messages of producers that never came.
+        Messages of producers, or blocks of boards, that never came to us.
     n_malformed:
         Blocks that were none; messages that were none are in the accounts.
     run:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Protocol
@@ -35,11 +35,6 @@ class Blocks(Protocol):
         """Return the next blocks."""
         ...
 
-    @property
-    def counters(self) -> Mapping[str, object]:
-        """What came and what did not."""
-        ...
-
 
 def monitor(config: Config, name: str, stop: threading.Event) -> None:
     """Show what the boards `name` send until `stop`; count anew with each recording of them.
@@ -63,23 +58,39 @@ def monitor(config: Config, name: str, stop: threading.Event) -> None:
             followed(config, name, lambda news: recordings.take(news, tally)),
             counted(lambda: {**counters_of(tally), **{f"stream_{k}": n for k, n in inlet.counters.items()}}),
         ):
-            watch(inlet, shown, tally, asked, config.state_dir, stop)
+            watch(inlet, shown, tally, asked, config.state_dir, stop, lambda: inlet.counters["lost"])
     finally:
         inlet.close()
 
 
 def watch(
-    inlet: Blocks, shown: Shown, tally: Tally, api: ApiConfig, state_dir: Path, stop: threading.Event
+    inlet: Blocks,
+    shown: Shown,
+    tally: Tally,
+    api: ApiConfig,
+    state_dir: Path,
+    stop: threading.Event,
+    lost: Callable[[], int] = lambda: 0,
 ) -> None:
-    """Count and show blocks until `stop`; see `monitor`."""
+    """Count and show blocks until `stop`; see `monitor`.
+
+    Parameters
+    ----------
+    lost:
+        Returns how many blocks did not come so far.
+    """
     os.nice(_NICE)
     with served(shown, tally, api, state_dir):
         notify("READY=1")
+        n_lost = 0
         while not stop.is_set():
             events = inlet.read(_TURN_S)
             if events is None:
                 break
             tally.add(events)
+            with tally.lock:
+                tally.n_missing += lost() - n_lost
+            n_lost = lost()
             tally.advance()
     say("monitored", **counters_of(tally))
 
@@ -87,7 +98,12 @@ def watch(
 def counters_of(tally: Tally) -> dict[str, int]:
     """Return what was counted in this run."""
     with tally.lock:
-        return {"words": tally.n_words, "counted": tally.n_counted, "chips": len(tally.chips.chips)}
+        return {
+            "words": tally.n_words,
+            "missing": tally.n_missing,
+            "counted": tally.n_counted,
+            "chips": len(tally.chips.chips),
+        }
 
 
 class Recordings:

@@ -125,6 +125,7 @@ function show(seen) {
   byId("run").textContent =
     `${seen.run === null ? "" : `run ${seen.run}, `}${seen.state ? `${seen.state}, ` : ""}${number(seen.words)} words, ` +
     `mean ${number(rates.mean)} Hz${share}`;
+  byId("missing").textContent = seen.missing ? `${number(seen.missing)} messages did not come to the monitor` : "";
   const most = bars(
     "seconds",
     seen.seconds.map(([, n]) => n),
