@@ -361,6 +361,11 @@ def test_subscribers_for_coroutines(hard):
     assert [len(one) for one in passed] == [16416] * 3
 
 
+@pytest.mark.parametrize("name", ssdaq.__all__)
+def test_the_front_has_every_class(name):
+    assert getattr(ssdaq, name).__name__ == name
+
+
 def test_scripts_that_import_ssdaq_find_everything(monkeypatch):
     monkeypatch.syspath_prepend(str(Path(__file__).parents[2] / "packages" / "ssdaq" / "src"))
     modules = ("receivers", "subscribers", "core", "core.publishers", "data", "data.io")

@@ -6,32 +6,45 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from forebay.front.ssdaq.publisher import ZMQReadoutPublisher
-    from forebay.front.ssdaq.readout import SSReadout
-    from forebay.front.ssdaq.subscribers import SSReadoutListener
+    from forebay.front.ssdaq.frame import Frame as Frame
+    from forebay.front.ssdaq.publisher import ZMQReadoutPublisher as ZMQReadoutPublisher
+    from forebay.front.ssdaq.publisher import ZMQTCPPublisher as ZMQTCPPublisher
+    from forebay.front.ssdaq.readout import SSReadout as SSReadout
+    from forebay.front.ssdaq.subscribers import AsyncSubscriber as AsyncSubscriber
+    from forebay.front.ssdaq.subscribers import BasicSubscriber as BasicSubscriber
+    from forebay.front.ssdaq.subscribers import SSReadoutListener as SSReadoutListener
+    from forebay.front.ssdaq.triggers import TriggerPacket as TriggerPacket
 
+_FRONT = "forebay.front.ssdaq"
 _FILES = "forebay.service.readout_classes"
-"""Needs files, which a front does not see; `SSReadoutAssembler` needs processes."""
+"""Needs files, which a front does not see; what assembles and receives needs processes."""
 
-_WHERE = {
-    "SSDataReader": _FILES,
-    "SSDataWriter": _FILES,
-    "SSFileWriter": _FILES,
-    "SSReadoutAssembler": "forebay.service.readout_server",
-    "SSReadout": "forebay.front.ssdaq.readout",
-    "SSReadoutListener": "forebay.front.ssdaq.subscribers",
-    "ZMQReadoutPublisher": "forebay.front.ssdaq.publisher",
+_NAMES = {
+    f"{_FRONT}.readout": "SSReadout",
+    f"{_FRONT}.publisher": "ZMQReadoutPublisher ZMQTCPPublisher",
+    f"{_FRONT}.frame": "Frame",
+    f"{_FRONT}.records": "LogData MonitorData TelData TriggerMessage",
+    f"{_FRONT}.triggers": "TriggerPacket",
+    f"{_FRONT}.subscribers": (
+        "SSReadoutListener BasicSubscriber AsyncSubscriber LogProtoSubscriber AsyncLogProtoSubscriber "
+        + " ".join(
+            f"{way}{stream}Subscriber"
+            for way in ("Basic", "Async")
+            for stream in ("SSReadout", "Trigger", "Log", "Timestamp", "Mon", "TelData")
+        )
+    ),
+    _FILES: "SSDataReader SSDataWriter SSFileWriter",
+    "forebay.service.readout_server": "SSReadoutAssembler",
+    "forebay.service.readout_successor": "DataReader SSDataReaderB SSDataWriterB SSFileWriterB",
+    "forebay.service.sof_writer": "LogWriter TimestampWriter TriggerWriter",
+    "forebay.service.async_writers": "ASlowSignalWriter ATimestampWriter ATriggerWriter",
+    "forebay.service.receiver_classes": (
+        "LogReceiver MonitorReceiver TelDataReceiver TimestampReceiver TriggerPacketReceiver"
+    ),
 }
+_WHERE = {name: module for module, names in _NAMES.items() for name in names.split()}
 
-__all__ = [
-    "SSDataReader",
-    "SSDataWriter",
-    "SSFileWriter",
-    "SSReadout",
-    "SSReadoutAssembler",
-    "SSReadoutListener",
-    "ZMQReadoutPublisher",
-]
+__all__ = sorted(_WHERE)
 
 
 def __getattr__(name: str) -> Any:
