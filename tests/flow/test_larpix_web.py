@@ -161,6 +161,33 @@ def test_a_core_that_is_away_is_named(tally, tmp_path):
     assert "No answer came" in done.json()["what"]
 
 
+@pytest.mark.parametrize("message", ["text", 3, None, [], {}, {"result": 3}, {"result": ["a", 3]}])
+def test_a_core_that_says_something_else_does_no_harm(tally, tmp_path, message):
+    class Strange(StandIn):
+        def get_clients(self, timeout=None):
+            yield {"header": "CLIENTS", "message": message}
+
+        get_state = get_boards = get_clients
+
+        def list_routines(self, timeout=None):
+            yield {"header": "ACTION RESULT", "message": message}
+
+    desk = Desk(lambda who: Strange([], who))
+    asgi, _ = interface(Shown(tally), tally, ApiConfig(), tmp_path, desk)
+    web = TestClient(asgi, base_url="http://localhost", raise_server_exceptions=False)
+    asked = threading.Event()
+    desk.news = lambda name, answer, news=desk.news: (news(name, answer), asked.set())
+    desk.start()
+    if isinstance(message, dict):
+        assert asked.wait(WAIT_S)
+    for path in ("/glance", "/state", "/component", "/boards", "/routines"):
+        assert web.get(path).status_code in (200, 503), path
+    told = queue.SimpleQueue()
+    desk.command(lambda operator, timeout: operator.get_boards(timeout), "a", 1.0, told.put)
+    assert told.get(timeout=WAIT_S)["message"] == message
+    desk.close()
+
+
 @pytest.mark.parametrize(
     ("method", "path", "body"),
     [

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from prometheus_client.parser import text_string_to_metric_families
 from tests.larpix_events import blocks
 
 from forebay.errors import ConfigError, UnknownError
@@ -245,6 +246,7 @@ def test_metrics_of_a_run():
         counted, clock, 2, [event(3, {"chip_id": [4] * 10, "channel_id": 1, "dataword": 20}, extra=extra)]
     )
     text = metrics_text(Shown(counted), counted)
+    assert len({one.name for one in text_string_to_metric_families(text)}) > 30
     for line in (
         "forebay_larpix_packets 20.0",
         "forebay_larpix_run 12.0",
@@ -282,6 +284,10 @@ def test_pixels_of_boards_together_and_one_by_one(tmp_path):
     assert counted.pixel_rates(2) == {5: pytest.approx(3)}
     assert shown.posted()["maxrate_bypixel"][5] == pytest.approx(5)
     assert shown.picture(1)[:4] == b"\x89PNG"
+    for channel in range(1, 20):
+        counted.add([hits(1, chip_id=3, channel_id=channel)])
+    seconds(counted, clock, 1, [hits(90, chip_id=3, channel_id=0)])
+    assert [(one["channel_id"], one["pixel"]) for one in shown.rates()["hot"]] == [(0, 5)]
 
 
 @settings(max_examples=20, deadline=None)

@@ -60,6 +60,10 @@ class Layout:
                     found[pixel] = found.get(pixel, 0.0) + float(values[row, channel])
         return found
 
+    def pixel_of(self, chip_id: int, channel: int) -> int | None:
+        """Return the pixel of a channel, None if it has none."""
+        return self._pixel.get((chip_id, channel))
+
     def in_place(self, rates: dict[int, float]) -> NDArray[np.float64]:
         """Return (pixel,) of `places` with these rates."""
         values = np.zeros(len(self.places))

@@ -156,7 +156,11 @@ class Shown:
     def _hot(self, most: int) -> list[dict[str, Any]]:
         hot = self._tally.chips.hot()[:most]
         hot["rate_hz"] /= self._tally.share or 1.0
-        return [dict(zip(hot.dtype.names or (), one, strict=True)) for one in hot.tolist()]
+        found = [dict(zip(hot.dtype.names or (), one, strict=True)) for one in hot.tolist()]
+        if (layout := self._tally.layout) is not None:
+            for one in found:
+                one["pixel"] = layout.pixel_of(one["chip_id"], one["channel_id"])
+        return found
 
     def triggers(self) -> list[dict[str, Any]]:
         """Return counts and rates in Hz of sync and trigger words, by io group and type."""

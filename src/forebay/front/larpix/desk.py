@@ -8,7 +8,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 from typing import Any, Final
 
-from forebay.errors import StreamError
+from forebay.errors import ForebayError, StreamError
 from forebay.front.larpix.operator import Answer, Answers, Operator
 
 TIMED_OUT: Final = "ERROR: timed out"
@@ -66,7 +66,7 @@ class Desk:
                     *_, answer = ask(timeout=_LOOK_S)
                 except StreamError:
                     continue
-                if answer is not None:
+                if answer is not None and isinstance(answer["message"], dict):
                     self._known[name] = time.monotonic(), answer
                     self.news(name, answer)
 
@@ -94,6 +94,8 @@ class Desk:
             raise StreamError(
                 f"No answer came within {PATIENCE_S:g} s.", "See that the core and the component are there."
             )
+        if not isinstance(answer["message"], dict):
+            raise StreamError(f"The core answers something else: {str(answer['message'])[:80]!r}.")
         return answer
 
     def command(self, ask: Ask, who: str, timeout: float | None, tell: Tell) -> None:
@@ -109,7 +111,7 @@ class Desk:
             for answer in ask(self._operator(who), timeout):
                 number = self._keep(answer) if answer is not None else self._give_up(number)
                 tell(answer if answer is not None else {"message": {"result": TIMED_OUT}})
-        except (StreamError, TypeError) as error:
+        except (ForebayError, TypeError, ValueError) as error:
             tell({"message": {"result": f"ERROR: {error}"}})
         finally:
             self._free.release()

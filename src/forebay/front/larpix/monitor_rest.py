@@ -229,8 +229,8 @@ def _standing(desk: Desk | None, name: str) -> dict[str, Any]:
 def _components(desk: Desk | None) -> list[str] | None:
     if desk is None:
         return None
-    message: dict[str, Any] = _standing(desk, "component").get("message", {})
-    return list(message.get("result", []))
+    names = _standing(desk, "component").get("message", {}).get("result")
+    return list(map(str, names)) if isinstance(names, list) else []
 
 
 def _pixels(seen: Seen) -> dict[str, Any]:

@@ -143,7 +143,11 @@ function show(seen) {
   );
   table(
     "hot",
-    rates.hot.map((one) => [[`${chip(one)} channel ${one.channel_id}`, "bad"], `${number(one.rate_hz)} Hz`]),
+    rates.hot.map((one) => [
+      [`${chip(one)} channel ${one.channel_id}`, "bad"],
+      Number.isInteger(one.pixel) ? `pixel ${one.pixel}` : "",
+      `${number(one.rate_hz)} Hz`,
+    ]),
   );
   table(
     "triggers",
