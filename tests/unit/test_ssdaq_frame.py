@@ -39,6 +39,9 @@ def test_the_originals_frame_is_read_and_written_byte_for_byte():
     assert readout.data.ravel().tolist() == list(range(2048))
     assert found["log"].sender == "ssdaq.TelDataReceiver"
     assert found.serialize() == EXAMPLE
+    taken = Frame()
+    taken.deserialize_m(EXAMPLE)
+    assert taken.pack() == EXAMPLE
     again = Frame()
     again["ro"], again["log"] = readout, found["log"]
     assert again.pack() == EXAMPLE

@@ -118,14 +118,15 @@ def _check_not_written(manifest: SofManifest | None) -> Found:
 def _check_bunches(found: sof.Sof) -> Found:
     if found.is_whole:
         return
-    said = f"{len(found.objects)} objects can be read and are given by every reader of forebay"
+    kept = "forebay camera convert-sof writes them into a new file" if found.objects else "nothing is left"
+    said = f"{len(found.objects)} objects can be read; {kept}"
     if found.n_lost_bytes:
         yield (
             "problem",
-            f"{found.n_lost_bytes} bytes are part of no bunch: it was cut short or damaged; {said}.",
+            f"{found.n_lost_bytes} bytes are part of no bunch: it was cut short or damaged. {said}.",
         )
     else:
-        yield "problem", f"It ends inside its header; {said}."
+        yield "problem", f"It ends inside its header. {said}."
 
 
 def _check_links(found: sof.Sof) -> Found:

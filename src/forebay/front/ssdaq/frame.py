@@ -96,6 +96,10 @@ class Frame:
 
     unpack = from_bytes = deserialize
 
+    def deserialize_m(self, data: bytes) -> None:
+        """Take over the objects of a frame; `forebay.errors.WireError` if these bytes are none."""
+        self._objects |= {part.key: part for part in frame.decode(data)}
+
     def __repr__(self) -> str:
         return f"Frame({', '.join(self._objects)})"
 
