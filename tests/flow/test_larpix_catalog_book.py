@@ -6,8 +6,7 @@ import pytest
 
 from forebay.config import parse
 from forebay.errors import StoreError
-from forebay.front.larpix.book import OpenRun
-from forebay.service.larpix_book import CUT_OFF
+from forebay.front.larpix.book import CUT_OFF, OpenRun
 from forebay.service.larpix_catalog_book import CatalogBook
 from forebay.store.catalog import open_catalog
 
@@ -50,7 +49,8 @@ def test_runs_are_booked_in_the_catalogue(tmp_path):
     (file,) = catalog.files(proposal="larpix")
     assert (file.path, file.run, file.acquisition) == (str(tmp_path / "a.h5"), 1, 1)
     assert (file.n_bytes, file.n_got) == (4, 3)
-    assert second.comment == CUT_OFF
+    assert second.state == "prepared"
+    assert again.open_run() == OpenRun(2, "ben", (), is_running=False)
     assert again.prepare("ann", "", {}, ()) == 3
     again.close()
 
@@ -68,9 +68,9 @@ def test_a_run_that_took_data_may_go_on(tmp_path):
     again.close()
     catalog = open_catalog(config_in(tmp_path))
     last = CatalogBook(catalog, "larpix", tmp_path, tmp_path / "lock")
-    assert last.open_run() is None
+    assert last.open_run() == OpenRun(2, "ann", ("LArPix board",), is_running=False)
     assert [(run.number, run.state, run.comment) for run in catalog.runs("larpix")] == [
-        (2, "ended", CUT_OFF),
+        (2, "ending", ""),
         (1, "ended", CUT_OFF),
     ]
     last.close()

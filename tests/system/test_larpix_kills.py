@@ -157,6 +157,21 @@ def test_a_run_goes_on_without_its_core(stand):
     another_run(stand)
 
 
+def test_a_run_whose_core_is_killed_while_it_ends_is_ended_by_the_next_one(stand):
+    stand.start_all("--rate", "20000")
+    begin(stand)
+    until_data(stand)
+    answers = stand.operator().end_physics_run(timeout=0.01)
+    assert next(answers) is None  # it has been asked
+    stand.until(lambda: "state=STOP" in (stand.directory / "core.err").read_text())
+    stand.kill("core")
+    stand.start("core")
+    account = end_of(stand)["account"]
+    assert account["LArPix board"]["packets_sent"] == account["Offline storage"]["packets_stored"] > 0
+    (path,) = stand.files()
+    assert check_file(path).is_good
+
+
 def test_a_core_that_stands_still_for_a_while_loses_nobody(stand):
     stand.start_all("--rate", "20000")
     begin(stand)

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from forebay.front.larpix.book import MemoryBook, OpenRun
+from forebay.front.larpix.book import CUT_OFF, MemoryBook, OpenRun
 from forebay.front.larpix.conductor import Conductor
 from forebay.service.larpix_conductor import WorkClock
 from forebay.wire import xylem as x
@@ -160,10 +160,10 @@ def test_what_was_sent_and_not_stored_is_said(stand):
 class Restarted(Stand):
     """A core that was started again while run 4 took data."""
 
-    def __init__(self):
+    def __init__(self, *, is_running=True):
         super().__init__()
         self.book.runs = [{"state": "ended"}] * 3 + [{"state": "running"}]
-        self.book.left = OpenRun(4, "ann", ("LArPix board", "Offline storage"))
+        self.book.left = OpenRun(4, "ann", ("LArPix board", "Offline storage"), is_running)
         self.core.control.resume(self.now)
 
 
@@ -181,6 +181,25 @@ def test_a_run_goes_on_when_the_core_was_started_again():
     said = answer(stand.confirm(STORAGE, got, packets_of={"LArPix board": 3}))
     assert said == {"result": "UPDATED", "metadata": {"run": 4}}
     assert stand.book.runs[3]["reason"] == f"ended by {OPERATOR.hex()}"
+
+
+@pytest.mark.parametrize("asked", ["", "STOP", "READY"])
+def test_a_run_that_was_to_end_ends_when_the_core_was_started_again(asked):
+    stand = Restarted(is_running=False)
+    stand.register(BOARD, "LArPix board", "BOARD")
+    assert stand.send(BOARD, x.StateRequest()) == [(BOARD, x.StateUpdate("STOP", None, 4))]
+    if asked:
+        stand.ask(asked)
+    got = stand.register(STORAGE, "Offline storage", "CONSUMER")
+    if asked == "READY":
+        assert "The change to STOP is under way" in answer(got)["metadata"]["reason"]
+    got = stand.confirm(BOARD, got, packets_sent=3)
+    said = answer(stand.confirm(STORAGE, got, packets_of={"LArPix board": 3}))
+    assert stand.book.runs[3]["account"]["LArPix board"] == {"packets_sent": 3}
+    if asked == "STOP":
+        assert said == {"result": "UPDATED", "metadata": {"run": 4}}
+    else:
+        assert stand.book.runs[3]["reason"] == CUT_OFF
 
 
 @pytest.mark.parametrize("is_asked", [False, True])

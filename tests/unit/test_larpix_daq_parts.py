@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from forebay.cli.larpix_daq import board_of
 from forebay.errors import ConfigError, StoreError
 from forebay.front.larpix.arguments import SCRIPTS, parse
-from forebay.front.larpix.book import OpenRun
-from forebay.service.larpix_book import CUT_OFF, FileBook
+from forebay.front.larpix.book import CUT_OFF, OpenRun
+from forebay.service.larpix_book import FileBook
 from forebay.service.larpix_chips import Chips, read_boards
 from forebay.service.larpix_flow import (
     Blocks,
@@ -160,17 +160,18 @@ def test_a_book_gives_every_number_once(tmp_path):
     with path.open("a") as file:
         file.write('{"run": 3, "wh')  # killed while it wrote
     again = FileBook(path)
+    assert again.open_run() == OpenRun(2, "ben", (), is_running=False)
     assert again.prepare("ann", "", {}, ["LArPix board"]) == 3
     again.begin(3)
     again.close()
+    third = FileBook(path)
     assert '"run": 2, "what": "ended"' in path.read_text().replace("\n", " ")
     assert CUT_OFF in path.read_text()
-    third = FileBook(path)
     assert third.open_run() == OpenRun(3, "ann", ("LArPix board",))
     third.ending(3)
     third.close()
     fourth = FileBook(path)  # nobody wants it to go on
-    assert fourth.open_run() is None
+    assert fourth.open_run() == OpenRun(3, "ann", ("LArPix board",), is_running=False)
     assert fourth.prepare("ann", "", {}, ()) == 4
     fourth.close()
 

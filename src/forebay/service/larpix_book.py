@@ -10,16 +10,14 @@ from pathlib import Path
 from typing import Any
 
 from forebay.errors import StoreError
-from forebay.front.larpix.book import OpenRun
+from forebay.front.larpix.book import CUT_OFF, OpenRun
 from forebay.store import manifest as m
-
-CUT_OFF = "the core ended before the run did"
 
 
 class FileBook:
     """Runs as lines of a file, each one synced before anybody is told; the number of the last one counts.
 
-    Of the runs that were not ended when the file is opened, one that took data may go on; others end now.
+    Runs that were not ended when the file is opened are ended now, but for the last.
 
     Raises
     ------
@@ -47,8 +45,10 @@ class FileBook:
         last = {line["run"]: line["what"] for line in known}
         self._open: OpenRun | None = None
         for run in sorted(run for run, what in last.items() if what != "ended"):
-            if run == self._last and last[run] == "began":
-                self._open = _open_run(next(line for line in known if line["run"] == run))
+            if run == self._last:
+                line = next(line for line in known if line["run"] == run)
+                components = tuple(map(str, line.get("components", ())))
+                self._open = OpenRun(run, str(line.get("who", "")), components, last[run] == "began")
             else:
                 self.end(run, CUT_OFF, {})
 
@@ -88,10 +88,6 @@ class FileBook:
     def close(self) -> None:
         """Let go of the file."""
         self._file.close()
-
-
-def _open_run(line: dict[str, Any]) -> OpenRun:
-    return OpenRun(line["run"], str(line.get("who", "")), tuple(map(str, line.get("components", ()))))
 
 
 def _not_opened(path: Path, error: OSError) -> StoreError:

@@ -8,8 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from forebay.errors import StoreError, UnknownError
-from forebay.front.larpix.book import OpenRun
-from forebay.service.larpix_book import CUT_OFF
+from forebay.front.larpix.book import CUT_OFF, OpenRun
 from forebay.store.catalog import Catalog, File
 
 
@@ -46,9 +45,9 @@ class CatalogBook:
             catalog.put_proposal(proposal, directory)
         self._open: OpenRun | None = None
         for i, run in enumerate(catalog.runs(proposal)):
-            if run.ended_ns is None and run.state == "running" and i == 0:
-                found = run.parameters
-                self._open = OpenRun(run.number, str(found.get("who")), tuple(found.get("components", ())))
+            if run.ended_ns is None and i == 0:
+                who, components = str(run.parameters.get("who")), tuple(run.parameters.get("components", ()))
+                self._open = OpenRun(run.number, who, components, run.state == "running")
             elif run.ended_ns is None:
                 self.end(run.number, CUT_OFF, {})
 

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
+
+CUT_OFF: Final = "the core ended before the run did"
 
 
 @dataclass(frozen=True)
 class OpenRun:
-    """A run that took data when its core was killed.
+    """The last run, which had not ended when its core was killed.
 
     Attributes
     ----------
+    is_running:
+        Whether it took data, and nobody had asked for its end.
     components:
         Names of those without which it cannot go on.
     """
@@ -20,16 +24,14 @@ class OpenRun:
     number: int
     who: str
     components: tuple[str, ...]
+    is_running: bool = True
 
 
 class Book(Protocol):
     """Runs, booked for good."""
 
     def open_run(self) -> OpenRun | None:
-        """Return the run that took data when the core before this one was killed, and may go on.
-
-        Runs that were only prepared then, or about to end, were ended when the book was opened.
-        """
+        """Return the run that had not ended when the core before this one was killed, if it was the last."""
         ...
 
     def prepare(

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from forebay.errors import ForebayError
-from forebay.front.larpix.book import Book
+from forebay.front.larpix.book import CUT_OFF, Book
 from forebay.front.larpix.clients import STORAGE, Client, Clients
 from forebay.front.larpix.transition import NEXT, Asker, Transition
 from forebay.wire import xylem as x
@@ -61,38 +61,36 @@ class Control:
     # After the core was started again
 
     def resume(self, now: float) -> None:
-        """Go on with the run that the core before this one left; data never stopped to flow.
+        """Go on with the run that the core before this one left, or end it if it took no data any more.
 
         Those who took part have the time of a transition to come back, else the run ends.
         """
         left = self._book.open_run()
         if left is None:
             return
-        self.run, self.owner, self.state = left.number, left.who, "RUN"
+        self.run, self.owner, self.state = left.number, left.who, "RUN" if left.is_running else "STOP"
         self._absent = set(left.components)
         self._absent_until = now + self._within["RUN"]
         self._say("run taken over", {"run": self.run, "waiting": sorted(self._absent)})
-        self._arrived(now)
+        if not self._absent:
+            self._settle("", now)
 
-    def _arrived(self, now: float) -> None:
-        """Carry out what was asked for meanwhile when all components are back."""
-        if self._absent or self._asked is None:
-            return
-        (asker, target), self._asked = self._asked, None
-        self.ask(asker, target, now)
-
-    def _give_up_absent(self, now: float) -> None:
-        names, self._absent = sorted(self._absent), set()
-        what = f"{', '.join(names)} did not come back when the core was started again"
-        self._say("component lost", {"name": ", ".join(names), "all": self._clients.names})
+    def _settle(self, missing: str, now: float) -> None:
+        """Do what waited for the components of the run that was taken over; `missing` is who did not come."""
         asked, self._asked = self._asked, None
+        if missing or self.state == "STOP":
+            asker = asked[0] if asked is not None and asked[1] == "STOP" else None
+            reason = CUT_OFF if asker is None else f"ended by {asker.who}"
+            self._begin("STOP", reason, asker, now, [missing] if missing else [])
+            if asker is not None:
+                return
         if asked is not None:
             self.ask(*asked, now)
-        if self._now is not None:
-            self._now.remarks.append(what)
-            self._go_on(now)
-        else:
-            self._begin("STOP", what, None, now)
+
+    def _give_up_absent(self, now: float) -> None:
+        names, self._absent = ", ".join(sorted(self._absent)), set()
+        self._say("component lost", {"name": names, "all": self._clients.names})
+        self._settle(f"{names} did not come back when the core was started again", now)
 
     # What anybody may know
 
@@ -169,9 +167,12 @@ class Control:
 
     # Transitions
 
-    def _begin(self, target: str, reason: str, asker: Asker | None, now: float) -> None:
+    def _begin(
+        self, target: str, reason: str, asker: Asker | None, now: float, remarks: Sequence[str] = ()
+    ) -> None:
         self._n += 1
         self._now = Transition(self._n, target, now + self._within[target], reason, asker)
+        self._now.remarks += remarks
         self._now.plan(self._clients)
         if target == "STOP":
             self._booked(self._book.ending)
@@ -207,7 +208,8 @@ class Control:
         """Let a component that comes during a transition take part in it."""
         if client.name in self._absent:
             self._absent.discard(client.name)
-            self._arrived(now)
+            if not self._absent:
+                self._settle("", now)
         elif self._now is not None:
             self._now.waiting.add(client.identity)
             self._tell(client, self._now)
