@@ -10,7 +10,7 @@ from forebay.sim.larpix import WORDS_SENT, BoardOptions, SimulatedBoard
 from forebay.sim.larpix_faults import CHANCES, MOMENTS, parse_faults
 from forebay.wire import pacman
 from forebay.wire.larpix import word
-from forebay.wire.larpix.configure import BROADCAST, write_words
+from forebay.wire.larpix.configure import BROADCAST, MAGIC, read_words, registers_read, write_words
 from forebay.wire.pacman_account import BoardAccount
 from forebay.wire.pacman_batch import Batch
 
@@ -61,6 +61,22 @@ def test_thresholds_change_the_rate(version, steps, factor):
         ask(board, pacman.Command("D", channel=channel, word=int(raised)))
     found = counted(board, 1, board.word_format)[0]["data_words"]
     assert found == pytest.approx(50_000 * factor, rel=0.01)
+
+
+def test_chips_of_version_3_take_only_words_with_the_magic_number():
+    board = SimulatedBoard(BoardOptions(asic_version="3", rate_hz=0), T0)
+    (good,) = write_words("3", 11, [64], 77)
+    bad = word.encode(
+        {"packet_type": 2, "chip_id": 11, "register_address": 65, "register_data": 7, "magic": 1}, word.V3
+    )
+    (asked,) = read_words("3", 11, [64])
+    for one in (good, bad, asked):
+        ask(board, pacman.Command("D", channel=1, word=int(one)))
+    assert board.chips[1, 11][64:66].tolist() == [77, 4]
+    _, batch = counted(board, 1, word.V3)
+    words = batch.words["word"][batch.words["kind"] == ord("D")].astype(np.uint64)
+    assert registers_read(words, "3")[2].tolist() == [77]
+    assert word.field(words, word.V3, "magic").tolist() == [MAGIC]
 
 
 def test_masked_channels_are_silent():

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from forebay.errors import ConfigError, WireError
 from forebay.sim.larpix_faults import Faults
 from forebay.wire import pacman
-from forebay.wire.larpix.configure import BROADCAST
+from forebay.wire.larpix.configure import BROADCAST, MAGIC
 from forebay.wire.larpix.registers import default_registers, settings_of, with_settings
 from forebay.wire.larpix.word import CONFIG_READ, CONFIG_WRITE, Words, decode, encode, format_of
 from forebay.wire.pacman_account import CLOCK_HZ
@@ -164,6 +164,8 @@ class SimulatedBoard:
         columns = {name: int(column[0]) for name, column in decode(words, self.word_format).items()}
         if not columns["valid_parity"] or columns["packet_type"] not in (CONFIG_WRITE, CONFIG_READ):
             return
+        if columns.get("magic", MAGIC) != MAGIC:
+            return
         for (channel, chip_id), registers in self.chips.items():
             address = columns["register_address"]
             is_mine = channel == io_channel and columns["chip_id"] in (chip_id, BROADCAST)
@@ -178,6 +180,7 @@ class SimulatedBoard:
                 "chip_id": chip_id,
                 "register_address": address,
                 "register_data": registers[address],
+                **({"magic": MAGIC} if "magic" in columns else {}),
             }
             word = encode(fields, self.word_format)
             self._answers.append(pacman.data_words(channel, self._clock(now_s), word.reshape(1)))
