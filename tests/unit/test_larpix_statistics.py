@@ -114,3 +114,20 @@ def test_wide_datawords_and_other_packets():
     statistics.add(batch_of({"chip_id": 1, "packet_type": 2}), 1, word.V2)
     assert statistics.adc[0, 1023] == 1
     assert statistics.counts.sum() == 1
+
+
+def test_noise_names_no_more_chips_than_there_is_room_for(monkeypatch):
+    monkeypatch.setattr("forebay.wire.larpix.statistics.MOST_CHIPS", 5)
+    statistics = ChipStatistics()
+    for chip_id in (1, 2, 3):
+        statistics.add(hits(2, chip_id=chip_id), 1, word.V2)
+    statistics.add(batch_of({"chip_id": [3, 4, 5, 6, 7, 7]}), 1, word.V2)
+    assert statistics.chips[:, 2].tolist() == [1, 2, 3, 4, 5]
+    assert (statistics.counts.sum(), statistics.n_left_out) == (9, 3)
+    statistics.add(hits(4, chip_id=9), 2, word.V2)
+    statistics.add(hits(4, chip_id=1), 1, word.V2)
+    assert (statistics.counts.sum(), statistics.n_left_out) == (13, 7)
+    assert statistics.adc.sum() == 13
+    statistics.clear()
+    statistics.add(hits(1, chip_id=9), 2, word.V2)
+    assert (statistics.counts.sum(), statistics.n_left_out) == (1, 0)

@@ -33,6 +33,7 @@ class _Families(Collector):
             "packets": ("Words of chips in this run.", self._tally.n_words),
             "counted": ("Those of them that were counted chip by chip.", self._tally.n_counted),
             "malformed": ("Blocks and messages that were none.", self._tally.n_malformed + n_malformed),
+            "left_out": ("Words of chips beyond those that can be counted.", self._tally.chips.n_left_out),
             "missing": ("Messages of producers that never came.", self._tally.n_missing),
             "rate_hz": ("Words of chips a second, of the last seconds.", rates["total"]),
             "mean_hz": ("Words of chips a second, of the run.", rates["mean"]),

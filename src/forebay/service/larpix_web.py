@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -58,6 +59,7 @@ def served(
         If the port cannot be had.
     """
     asgi, tell = interface(shown, tally, api, state_dir, desk)
+    from forebay.api.guard import is_loopback
     from forebay.api.server import Server
 
     port = listen(api.address, api.port, "Stop who uses it, or give the monitor another port.")
@@ -65,6 +67,8 @@ def served(
     server.start()
     if desk is not None:
         desk.start()
+    if not is_loopback(api.address) and api.certificate is None and not api.behind_proxy:
+        say("tokens and data cross the network in the clear", logging.WARNING)
     say("serving", url=f"{'http' if api.certificate is None else 'https'}://{api.address}:{api.port}")
     try:
         yield tell

@@ -19,6 +19,9 @@ N_CHANNELS: Final = 128
 N_ADC: Final = 1024
 """Values of a dataword of 10 bits; chips of version 2 use the first 256."""
 
+MOST_CHIPS: Final = 20_000
+"""Chips that are counted, in the order in which they are heard: noise can name 65 536 of each board."""
+
 FIFO_FLAGS: Final = ("local_half", "local_full", "shared_half", "shared_full")
 
 CHANNEL_RATE: Final = np.dtype(
@@ -43,6 +46,8 @@ class ChipStatistics:
     ----------
     chips:
         (chip, 3): io group, io channel and chip id, in the order in which the chips were first heard.
+    n_left_out:
+        Data words of chips beyond `MOST_CHIPS`, which are not counted.
     adc, fifo:
         (chip, `N_ADC`) and (chip, flag of `FIFO_FLAGS`): counts since `clear`.
     """
@@ -55,7 +60,7 @@ class ChipStatistics:
     def clear(self) -> None:
         """Forget everything, as at the start of a run."""
         self._places: dict[int, NDArray[np.int32]] = {}
-        self._n = 0
+        self._n = self.n_left_out = 0
         self._chips = np.zeros((0, 3), np.uint8)
         self._channels = np.zeros((0, N_CHANNELS), np.int64)
         self._adc = np.zeros((0, N_ADC), np.int64)
@@ -93,6 +98,10 @@ class ChipStatistics:
             return
         chip_id = field(words, word_format, "chip_id")
         index = self._indices(io_group, records["channel"][is_data], chip_id)
+        if self._n == MOST_CHIPS and index.min() == _NO_CHIP:
+            is_known = index != _NO_CHIP
+            self.n_left_out += len(index) - int(np.count_nonzero(is_known))
+            words, index = words[is_known], index[is_known]
         self._count(self._channels, index, field(words, word_format, "channel_id"))
         self._count(self._adc, index, field(words, word_format, "dataword"))
         for flag, is_set in enumerate(_flags(words, word_format)):
@@ -110,7 +119,7 @@ class ChipStatistics:
         key = io_channel.astype(np.int64) << 8 | chip_id
         index = places[key]
         if index.min() == _NO_CHIP:
-            unknown = np.unique(key[index == _NO_CHIP])
+            unknown = np.unique(key[index == _NO_CHIP])[: MOST_CHIPS - self._n]
             places[unknown] = np.arange(self._n, self._n + len(unknown))
             self._grow(np.stack([np.full_like(unknown, io_group), unknown >> 8, unknown & 255], 1))
             index = places[key]
