@@ -6,6 +6,7 @@ import threading
 import numpy as np
 import pytest
 import zmq
+from tests.waiting import until
 
 from forebay.errors import ConfigError, StreamError, WireError
 from forebay.ring.memory import MemoryRing
@@ -67,14 +68,6 @@ def receive(consumer, n):
 
 def as_bytes(parts):
     return [bytes(part) for part in parts]
-
-
-def until(condition, what):
-    for _ in range(2000):
-        if condition():
-            return
-        threading.Event().wait(0.005)
-    raise AssertionError(what)
 
 
 def test_history_then_live_without_a_gap_and_the_very_bytes(output, connect):

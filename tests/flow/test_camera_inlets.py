@@ -2,12 +2,12 @@
 
 import itertools
 import socket
-import threading
 from contextlib import closing
 from pathlib import Path
 
 import pytest
 import zmq
+from tests.waiting import until
 
 from forebay.assemble.triggers import TriggerInlet
 from forebay.errors import ConfigError, StreamError
@@ -37,15 +37,6 @@ def gathered(inlet, n):
         if len(found) >= n:
             break
     return found
-
-
-def until(condition):
-    pause = threading.Event()
-    for _ in range(N_TRIES):
-        if condition():
-            return
-        pause.wait(0.01)
-    raise AssertionError("it did not come about")
 
 
 def test_triggers_are_handed_on_as_they_came_and_judged():

@@ -7,6 +7,7 @@ import threading
 from contextlib import closing
 
 import pytest
+from tests.waiting import until
 
 from forebay.errors import ConfigError, StoreError
 from forebay.service.log_sender import LogSender, logs_sent
@@ -26,17 +27,6 @@ from forebay.stream.monitoring import MonitorInlet
 from forebay.wire import cdts
 
 pytestmark = pytest.mark.flow
-
-N_TRIES = 1000
-
-
-def until(condition):
-    pause = threading.Event()
-    for _ in range(N_TRIES):
-        if found := condition():
-            return found
-        pause.wait(0.01)
-    raise AssertionError("it did not come about")
 
 
 class Given:

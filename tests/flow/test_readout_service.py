@@ -7,6 +7,7 @@ from ipaddress import ip_address
 
 import numpy as np
 import pytest
+from tests.waiting import until
 
 from forebay.assemble.receiver import Buffered
 from forebay.assemble.timed import TimedRules
@@ -45,14 +46,6 @@ class Running:
         self._thread.join(30)
         assert not self._thread.is_alive()
         return self.result
-
-
-def until(condition):
-    for _ in range(3000):
-        if condition():
-            return
-        threading.Event().wait(0.01)
-    raise AssertionError("it did not happen")
 
 
 def send(assembler, n_cycles, **options):

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import zmq
+from tests.waiting import until
 
 from forebay.service.receiver_classes import (
     LogReceiver,
@@ -28,16 +29,6 @@ TRIGGER = (VECTORS / "trigger/trigger_v3.bin").read_bytes()
 BUNCH = (VECTORS / "trigger/timestamp_bunch_in.bin").read_bytes()
 LOG = (VECTORS / "zmq/B_log_LogData_0.bin").read_bytes()
 MONITOR = (VECTORS / "zmq/B_monitor_MonitorData_0.bin").read_bytes()
-N_TRIES = 1000
-
-
-def until(condition):
-    pause = threading.Event()
-    for _ in range(N_TRIES):
-        if found := condition():
-            return found
-        pause.wait(0.01)
-    raise AssertionError("it did not come about")
 
 
 def hostile(seeds):

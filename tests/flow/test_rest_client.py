@@ -11,6 +11,7 @@ from contextlib import contextmanager
 
 import pytest
 from tests.operator_stand_in import StandInOperator
+from tests.waiting import until
 
 from forebay.api import client as client_module
 from forebay.api import feed as feed_module
@@ -89,14 +90,6 @@ def in_background(body):
     yield
     thread.join(10)
     assert not thread.is_alive()
-
-
-def until(condition):
-    for _ in range(1000):
-        if condition():
-            return
-        threading.Event().wait(0.01)
-    raise AssertionError("it did not come about")
 
 
 def test_the_operators_methods(gateway, client):

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from tests.waiting import until
 
 from forebay.errors import ConfigError, NoAnswerError, StoreError, StreamError
 from forebay.front import ssdaq
@@ -34,16 +35,6 @@ from forebay.wire import ssreadout
 pytestmark = pytest.mark.flow
 
 VECTORS = Path(__file__).parents[1] / "vectors" / "ssdaq"
-N_TRIES = 1000
-
-
-def until(condition):
-    pause = threading.Event()
-    for _ in range(N_TRIES):
-        if condition():
-            return
-        pause.wait(0.01)
-    raise AssertionError("it did not come about")
 
 
 def random_readout(i):
