@@ -5,7 +5,7 @@ import sys
 CORE_PORT = 50000
 
 if __name__ == "__main__":
-    if not __package__:
+    if not __package__ and not sys.flags.safe_path:
         del sys.path[0]  # this folder, whose operator.py is not Python's
     from forebay.cli.larpix_daq import run_script
 
