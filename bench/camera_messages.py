@@ -2,11 +2,11 @@
 
     python bench/camera_messages.py [--quick]
 
-The peer is what SSDAQ 0.9 does, written anew: an asyncio protocol that makes a task for each datagram, or for
-each piece of a TCP stream, and publishes it by a ZeroMQ socket of asyncio. It looks at no message. forebay looks
-at each, counts it, and cuts log records where they end. Log records come from as many programs as a batch has,
-one from each: what comes from one at once the peer would publish as one. Both alternate in one run; CPU time is
-that of the thread that receives. The ratio is peer / forebay.
+The peer is what SSDAQ 0.9 does, written anew: an asyncio protocol that makes a task for each datagram,
+or for each piece of a TCP stream, and publishes it by a ZeroMQ socket of asyncio. It looks at no
+message. forebay looks at each, counts it, and cuts log records where they end. Log records come from as
+many programs as a batch has, one from each: what comes from one at once the peer would publish as one.
+Both alternate in one run; CPU time is that of the thread that receives. The ratio is peer / forebay.
 """
 
 from __future__ import annotations
