@@ -72,7 +72,7 @@ def forebay(kind: str, n_batches: int) -> float:
             feed()
             began, n = time.thread_time(), 0
             while n < BATCH and (i or kind == "triggers"):  # a record ends where the next one begins
-                messages = inlet.read(0.0)
+                messages = inlet.read(0.05)  # waiting costs no CPU time
                 publisher.send(messages)
                 n += len(messages)
             took += time.thread_time() - began if i > 1 else 0.0
