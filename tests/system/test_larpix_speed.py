@@ -56,6 +56,7 @@ def test_what_boards_sent_is_stored(stand):
     assert (
         account["LArPix board"]["packets_sent"] == account["Offline storage"]["packets_stored"] == sum(sent)
     )
+    assert (account["LArPix board"]["words_behind"], account["LArPix board"]["late_boards"]) == (0, [])
     assert account["Offline storage"]["messages_missing"] == 0
     assert account["LArPix aggregator"]["messages_perhaps_lost"] == 0
     (path,) = stand.files()
@@ -66,6 +67,25 @@ def test_what_boards_sent_is_stored(stand):
             rows = file.rows(start, start + BLOCK)
             found += np.bincount(rows["io_group"][rows["packet_type"] == 0], minlength=256)
     assert found[list(ports)].tolist() == sent
+
+
+def test_a_run_of_boards_that_go_on_ends_with_a_second(stand):
+    first = free_ports(3, socket.SOCK_STREAM)
+    words = f"larpix simulate -p {first + 1} --rate 20000 --asic 1 --hwm 0"
+    stand.spawn("board", [sys.executable, "-m", "forebay", *words.split()])
+    stand.start("core")
+    stand.start("producer", "--io-config", "PACMAN_IO", f"1=127.0.0.1:{first + 1}/1")
+    for script in ("aggregator", "offline_storage"):
+        stand.start(script)
+    stand.until_clients(PARTS - {"Online monitor"})
+    for method in ("prepare_run", "begin_run", "end_run"):
+        assert stand.ask(method)["result"] == "UPDATED"
+    account = stand.ended()[0]["account"]
+    board = account["LArPix board"]
+    assert board["packets_sent"] == account["Offline storage"]["packets_stored"] > 0
+    came = board["boards"]["io_group_1"]
+    assert came["data_words"] <= board["packets_sent"] + board["words_behind"] <= came["words"]
+    assert board["late_boards"] == []
 
 
 def test_all_end_cleanly_by_ctrl_c(stand):

@@ -67,9 +67,10 @@ class FakeIO:
         self._n_blocks[io_group] += 1
         return event
 
-    def drain(self, sink: Sink) -> None:
+    def drain(self, sink: Sink) -> dict[str, Any]:
         """See `BoardLine`; nothing is on its way."""
         sink.write(self.read(0))
+        return {}
 
     def send(self, io_group: int, io_channel: int, words: Any) -> None:
         """See `BoardLine`."""

@@ -152,9 +152,14 @@ class NetworkBoards:
         """See `BoardLine`."""
         return self._inlet.read(timeout)
 
-    def drain(self, sink: Sink) -> None:
-        """See `BoardLine`: all of the second in which this is called, by the clocks of the boards."""
-        drain(self._inlet, [sink], int(time.time()), _DRAIN_S)
+    def drain(self, sink: Sink) -> dict[str, Any]:
+        """See `BoardLine`: all of the second in which this is called, by the clocks of the boards.
+
+        ``words_behind`` are of later seconds, and not of the run; ``late_boards`` were still sending of
+        earlier ones when the patience ended: their clocks are wrong.
+        """
+        drained = drain(self._inlet, [sink], int(time.time()), _DRAIN_S)
+        return {"words_behind": drained.n_behind, "late_boards": list(drained.late)}
 
     def send(self, io_group: int, io_channel: int, words: Any) -> None:
         """See `BoardLine`."""

@@ -79,8 +79,8 @@ class BoardLine(Protocol):
         """Return blocks of messages, as `forebay.ports.Source`."""
         ...
 
-    def drain(self, sink: Sink) -> None:
-        """Write what the boards had sent by now, also what is on its way."""
+    def drain(self, sink: Sink) -> dict[str, Any]:
+        """Write what the boards had sent by now, also what is on its way; return what is to be said of it."""
         ...
 
     def send(self, io_group: int, io_channel: int, words: Any) -> None:
@@ -144,11 +144,15 @@ class Producer(Part):
             self._info(BEGINNING, run=run)
             self._is_running = True
         elif self._is_running:
-            self._board.drain(self)
+            drained = self._board.drain(self)
             self._is_running = False
             self._end_run(run)
+            return self._account() | drained
         else:
             return {}
+        return self._account()
+
+    def _account(self) -> dict[str, Any]:
         return {
             "packets_sent": self.n_packets,
             "messages_sent": self.n_messages,
