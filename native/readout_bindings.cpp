@@ -99,15 +99,16 @@ void bind_readouts(nb::module_& m) {
         .def("drop", &OpenReadouts::drop, nb::arg("positions"))
         .def(
             "take",
-            [](OpenReadouts& self, const Bytes& out) {
+            [](OpenReadouts& self, std::uint64_t number, const Bytes& out) {
                 need(out.size() % sizeof(Readout) == 0, "out holds whole readouts");
                 need(reinterpret_cast<std::uintptr_t>(out.data()) % alignof(Readout) == 0, "out is aligned");
                 const std::size_t n = out.size() / sizeof(Readout);
                 need(n <= self.size(), "more than are open");
-                const auto [n_blocks, n_lacking] = self.take(n, reinterpret_cast<Readout*>(out.data()));
+                const auto [n_blocks, n_lacking] = self.take(n, number, reinterpret_cast<Readout*>(out.data()));
                 return nb::make_tuple(n_blocks, n_lacking);
             },
-            nb::arg("out"))
+            nb::arg("number"), nb::arg("out"))
+        .def_prop_ro("has_refused", &OpenReadouts::has_refused)
         .def("take_refused", [](OpenReadouts& self) { return bytes_of(self.take_refused()); })
         .def("trace", &OpenReadouts::trace, nb::arg("on"))
         .def("take_trace", [](OpenReadouts& self) { return bytes_of(self.take_trace()); })

@@ -293,13 +293,14 @@ void OpenReadouts::drop(const std::vector<std::size_t>& positions) {
     newest_ = open_.empty() ? last_ : open_.back().time_ns;
 }
 
-// Move the oldest readouts to `out`; missing modules are NaN and 0. Their numbers are the caller's.
-OpenReadouts::Taken OpenReadouts::take(std::size_t n, Readout* out) {
+// Move the oldest readouts to `out`; missing modules are NaN and 0. `number` is that of the first.
+OpenReadouts::Taken OpenReadouts::take(std::size_t n, std::uint64_t number, Readout* out) {
     const std::lock_guard guard(mutex_);
     n = std::min(n, open_.size());
     Taken taken{0, 0};
     for (std::size_t i = 0; i < n; ++i) {
         const Open& one = open_[i];
+        out[i].number = number + i;
         out[i].time_ns = static_cast<std::uint64_t>(one.time_ns);
         out[i].arrived_ns = static_cast<std::uint64_t>(one.arrived_ns);
         for (std::size_t module = 0; module < kModules; ++module) {
@@ -314,6 +315,11 @@ OpenReadouts::Taken OpenReadouts::take(std::size_t n, Readout* out) {
     }
     open_.erase(open_.begin(), open_.begin() + static_cast<std::ptrdiff_t>(n));
     return taken;
+}
+
+bool OpenReadouts::has_refused() const {
+    const std::lock_guard guard(mutex_);
+    return !refused_.empty();
 }
 
 std::vector<Refused> OpenReadouts::take_refused() {

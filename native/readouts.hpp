@@ -96,7 +96,8 @@ public:
     std::vector<std::size_t> overdue(std::int64_t since_ns) const;
     State state(std::size_t position) const;
     void drop(const std::vector<std::size_t>& positions);
-    Taken take(std::size_t n, Readout* out);
+    Taken take(std::size_t n, std::uint64_t number, Readout* out);
+    bool has_refused() const;
     std::vector<Refused> take_refused();
     std::uint32_t take_heard();
     void trace(bool on);

@@ -210,13 +210,19 @@ class OpenReadouts:
     def drop(self, positions: list[int]) -> None:
         """Forget readouts, positions in rising order; their blocks count as implausible."""
 
-    def take(self, out: NDArray[np.uint8]) -> tuple[int, int]:
+    def take(self, number: int, out: NDArray[np.uint8]) -> tuple[int, int]:
         """Move the oldest readouts to `out`, bytes of ``forebay.wire.ssreadout.READOUT``.
+
+        The first of them is given `number`.
 
         Returns
         -------
         How many blocks they have, and how many of them lack an expected module.
         """
+
+    @property
+    def has_refused(self) -> bool:
+        """Whether blocks were refused."""
 
     def take_refused(self) -> NDArray[np.uint8]:
         """Take the refused blocks, as bytes of ``forebay.assemble.suspects.REFUSED``."""

@@ -169,9 +169,8 @@ class TimedBuilder:
 
     def _look(self, now_ns: int) -> None:
         """Decide about refused blocks and release what is done."""
-        refused = self.readouts.take_refused()
-        if refused.size:
-            self._refuse(refused.view(REFUSED), now_ns)
+        if self.readouts.has_refused:
+            self._refuse(self.readouts.take_refused().view(REFUSED), now_ns)
         self._release(now_ns)
 
     def _refuse(self, refused: NDArray[np.void], now_ns: int) -> None:
@@ -238,8 +237,7 @@ class TimedBuilder:
         if not n:
             return
         readouts = np.empty(n, READOUT)
-        n_blocks, n_lacking = self.readouts.take(readouts.view(np.uint8))
-        readouts["number"] = np.arange(self._number + 1, self._number + n + 1)
+        n_blocks, n_lacking = self.readouts.take(self._number + 1, readouts.view(np.uint8))
         self._number += n
         self._done.append(readouts)
         self._released["readouts"] += n

@@ -217,6 +217,11 @@ def status_lines(status: dict[str, Any]) -> list[str]:
         said.append(
             f"sent from several addresses: modules {shared}; give each its own, or name them (modules:)"
         )
+    buffer = status["receive_buffer"]
+    if buffer["given"] < buffer["asked"]:
+        said.append(
+            f"socket buffer: {buffer['given']} bytes, {buffer['asked']} were asked; bursts may be lost"
+        )
     if overflow := status["block_log"].get("overflow"):
         said.append(f"packet_debug_stream_file: {overflow} blocks left out, the disk was too slow")
     if overflow := sum(queue["overflow"] for queue in status["queues"]):
