@@ -91,6 +91,7 @@ def test_every_readout_sent_is_in_the_file_whole_and_once(ssdaq, tmp_path):
         assert remote.numbers == outbound.numbers == expected
     assert re.findall(r"Readout number: (\d+)", said) == [str(i) for i in range(1, 201)]
     assert said.count("Modules: 32, ") == 200
+    assert "32 modules:    200 readouts" in said
     assert status["receiver"]["kernel_drop"] == 0
     assert status["builder"]["incomplete_readouts"] == 0
     assert [one["sent"] for one in status["publishers"]] == [400, 400, 400]

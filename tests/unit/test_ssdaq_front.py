@@ -17,7 +17,7 @@ from forebay.front.ssdaq import arguments
 from forebay.front.ssdaq.configuration import parse_config, read_config
 from forebay.front.ssdaq.readout import SSReadout, SSReadoutB, record_of
 from forebay.front.ssdaq.words import answer
-from forebay.service.readout_commands import status_lines
+from forebay.service.readout_commands import histogram, status_lines
 
 pytestmark = pytest.mark.unit
 
@@ -285,6 +285,15 @@ def test_the_status_is_told_in_words():
         "packet_debug_stream_file: 6 blocks left out, the disk was too slow",
         "not written: 7 readouts, the disk was too slow",
         "failed: the disk is full",
+    ]
+
+
+def test_readouts_by_their_number_of_modules():
+    assert histogram({}) == []
+    assert histogram({32: 200, 31: 100, 4: 1}) == [
+        " 4 modules:      1 readouts █",
+        "31 modules:    100 readouts " + "█" * 20,
+        "32 modules:    200 readouts " + "█" * 40,
     ]
 
 

@@ -7,7 +7,8 @@ import logging
 import sys
 import threading
 from argparse import Namespace
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Mapping
 from ipaddress import ip_address
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NoReturn
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 _MODULE = "forebay.service.readout_daemons"
 _ANSWER_S = 5.0
 _STOP_S = 60.0
+_BAR = 40  # letters of the longest bar
 _WORDS = {
     "reset-count": f"{RESET} 1",
     "pause-pub": f"{PUBLISH} False",
@@ -295,20 +297,30 @@ def _listen(asked: Namespace) -> None:
     from forebay.wire.ssreadout import present
 
     listener = ReadoutListener(asked.listen_ip, asked.listen_port)
-    n = 0
+    n_of_modules: Counter[int] = Counter()
     try:
         with stop_on_signal() as stop:
-            while not stop.is_set() and (asked.n_readouts is None or n < asked.n_readouts):
+            while not stop.is_set() and (asked.n_readouts is None or n_of_modules.total() < asked.n_readouts):
                 readouts = listener.read(0.1)
                 if asked.n_readouts is not None:
-                    readouts = readouts[: asked.n_readouts - n]
+                    readouts = readouts[: asked.n_readouts - n_of_modules.total()]
                 for one, there in zip(readouts, present(readouts).tolist(), strict=True):
-                    _print_readout(one, [i for i, is_there in enumerate(there) if is_there], asked.tm)
-                n += len(readouts)
+                    modules = [i for i, is_there in enumerate(there) if is_there]
+                    _print_readout(one, modules, asked.tm)
+                    n_of_modules[len(modules)] += 1
     finally:
         counts = ", ".join(f"{name} {value}" for name, value in listener.counters.items())
         listener.close()
-        print(f"{n} readouts; {counts}")
+        print("\n".join([*histogram(n_of_modules), f"{n_of_modules.total()} readouts; {counts}"]))
+
+
+def histogram(n_of_modules: Mapping[int, int]) -> list[str]:
+    """Return a line with a bar for each number of modules that readouts had."""
+    most = max(n_of_modules.values(), default=1)
+    return [
+        f"{modules:2} modules: {n:6} readouts {'█' * max(1, _BAR * n // most)}"
+        for modules, n in sorted(n_of_modules.items())
+    ]
 
 
 def _print_readout(one: np.void, modules: list[int], shown: int | None) -> None:
