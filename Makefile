@@ -43,7 +43,7 @@ contracts: .venv/.project .venv/.group-lint
 	$(BIN)/lint-imports
 
 docs: .venv/.project .venv/.group-docs
-	$(BIN)/sphinx-build -W --keep-going --fresh-env -q -b html docs build/docs
+	$(BIN)/sphinx-build -W --keep-going --fresh-env -q -j auto -b html docs build/docs
 	@echo "The documentation is in build/docs/index.html"
 
 bench: .venv/.project .venv/.group-test .venv/.peers .venv/.peers-larpix

@@ -31,6 +31,8 @@ html_static_path = ["_static"]
 
 # A type in a signature is looked up by its last word, which an attribute somewhere may have as well.
 suppress_warnings = ["ref.python"]
+# Every page carries the tree of all: with each class and function in it, it costs a third of the build.
+toc_object_entries = False
 autodoc_member_order = "bysource"
 autodoc_default_options = {
     "members": True,
