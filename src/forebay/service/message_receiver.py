@@ -13,7 +13,7 @@ from forebay.service.process import say
 
 _POLL_S = 0.05
 _MOST_DRAIN_S = 2.0
-_LOOK_EVERY_S = 1.0
+_LOOK_EVERY_S = 0.2
 
 
 class Inlet(Protocol):
@@ -103,7 +103,7 @@ class MessageReceiver:
                 outlet.close()
 
     def _look(self) -> None:
-        """Once a second, let publishers find out who listens, also while nothing comes."""
+        """Now and then, let publishers find out who listens, also while nothing comes."""
         if time.monotonic() - self._looked_s > _LOOK_EVERY_S:
             self._looked_s = time.monotonic()
             self._hand_on([], always=True)
