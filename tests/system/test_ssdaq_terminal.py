@@ -20,6 +20,7 @@ from forebay.store.recover import recover
 
 pytestmark = pytest.mark.system
 
+SLOWLY = ("--rate", 200)  # a busy machine with small socket buffers keeps up, too
 SIMULATOR = Path(__file__).parents[2] / "tm-ss-sim" / "SSUDPTMSimulator.py"
 
 
@@ -70,7 +71,7 @@ def test_the_control_channel_is_where_the_configuration_says(ssdaq, tmp_path):
     assert cores == {ssdaq.config["ReadoutAssemblerDaemon"]["core_id"]}
     asked = ssdaq("roa-ctrl", "status")
     assert (asked.returncode, "Nobody listens" in asked.stderr) == (1, True)
-    ssdaq.simulate(100)
+    ssdaq.simulate(100, *SLOWLY)
     until(
         lambda: "used 3200" in ssdaq.good("roa-ctrl", "status", "--control", endpoint),
         "every block",
@@ -126,7 +127,7 @@ def test_two_writers_and_one_that_is_killed_share_a_folder(ssdaq, tmp_path):
         pid_of(ssdaq.good("start", "dw", "-d", "--instance", name, ssdaq.path)) for name in ("a", "b", "c")
     ]
     listening(ssdaq, 3)
-    ssdaq.simulate(300)
+    ssdaq.simulate(300, *SLOWLY)
     ssdaq.wait_readouts(300)
     until(lambda: len(list(tmp_path.glob("*.part"))) == 3, "three files")
     journals = list(tmp_path.glob("*.part.journal"))
@@ -163,8 +164,8 @@ def test_a_full_disk_ends_the_writer_and_it_says_so(ssdaq, small_disk):
     ssdaq.good("start", "roa", "-d", ssdaq.path)
     ssdaq.good("start", "dw", "-d", "-o", small_disk, ssdaq.path)
     listening(ssdaq, 1)
-    ssdaq.simulate(1000)
-    ssdaq.wait_readouts(1000)
+    ssdaq.simulate(400, *SLOWLY)
+    ssdaq.wait_readouts(400)
     listening(ssdaq, 0)
     stopped = ssdaq("stop", "dw")
     assert stopped.returncode == 1
@@ -172,7 +173,7 @@ def test_a_full_disk_ends_the_writer_and_it_says_so(ssdaq, small_disk):
     ssdaq.good("stop", "roa")
     (path,) = small_disk.iterdir()
     found = numbers(path)
-    assert 0 < len(found) < 1000
+    assert 0 < len(found) < 400
     assert found == list(range(1, len(found) + 1))
     checked = check_file(path)
     assert [one.check for one in checked.problems] == ["not-written"]
