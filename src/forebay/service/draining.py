@@ -7,11 +7,13 @@ import time
 from collections.abc import Callable, Iterator, Sized
 from typing import TypeVar
 
-DRAIN_S = 0.2
-"""What was sent before a stop has come by then, unless so much waits that it takes longer to be taken."""
+DRAIN_S = 0.5
+"""What was sent before a stop has come by then, on a busy host too, unless so much waits that it takes longer."""
 
 MOST = 25_000
 """Messages that can be on their way: two queues of 10 000, and what kernels hold."""
+
+_POLL_S = 0.1
 
 _B = TypeVar("_B", bound=Sized)
 
@@ -30,7 +32,7 @@ def until_stopped(
         Returns the messages that wait, and waits at most so many seconds for the first.
     """
     while not stop.is_set():
-        yield read(drain_s)
+        yield read(_POLL_S)
     end, n = time.monotonic() + drain_s, 0
     while n < most:
         left = end - time.monotonic()
