@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sized
 from typing import TypeVar
 
 DRAIN_S = 0.5
-"""What was sent before a stop has come by then, on a busy host too, unless so much waits that it takes longer."""
+"""What was sent before a stop has come by then, also on a busy host; it takes longer where much waits."""
 
 MOST = 25_000
 """Messages that can be on their way: two queues of 10 000, and what kernels hold."""
