@@ -92,10 +92,11 @@ class MessageReceiver:
                 self._hand_on(self._inlet.read(_POLL_S))
                 self._look()
             end = time.monotonic() + _MOST_DRAIN_S
-            n = -1
+            timeout, n = _POLL_S, -1
             while n != self.n_received and time.monotonic() < end:
                 n = self.n_received
-                self._hand_on(self._inlet.read(_POLL_S))
+                self._hand_on(self._inlet.read(timeout))
+                timeout = 0.0
             self._hand_on(self._inlet.finish())
         finally:
             self._inlet.close()
