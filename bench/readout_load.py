@@ -268,7 +268,7 @@ def main() -> None:
         if kind == "ours":
             return be_ours(bool(int(rest[0])))
         return be_original() if kind == "original" else be_limit(int(rest[1]))
-    rounds, seconds = (1, 0.8) if options.quick else (3, 5.0)
+    rounds, seconds = (1, 0.8) if options.quick else (3, 3.0)
     print("CPU time of the assembler, nobody listens:")
     for load in (Load(144, 10, False), Load(144, 10, True), Load(1000, 10, False), Load(1000, 10, True)):
         compare_cost(load, rounds, seconds, with_original=True)

@@ -179,6 +179,9 @@ def _check_counters(readouts: Readouts) -> Found:
     counts = readouts.manifest.counters.end.recorder
     if counts.get("received") != counts.get("written", 0) + counts.get("not_written", 0):
         yield "problem", None, f"Counters of the recorder: received is {counts.get('received')}."
+    for port, grown in readouts.manifest.counters.difference.receiver.items():
+        if n := grown.get("kernel_drop"):
+            yield "note", None, f"The kernel dropped {n} datagrams of port {port}."
     builder = readouts.manifest.counters.end.builder
     used = sum(builder.get(name, 0) for name in ("used", "late", "duplicate", "implausible"))
     if "blocks" in builder and builder["blocks"] != used:
