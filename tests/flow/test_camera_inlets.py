@@ -140,6 +140,18 @@ def test_a_record_does_not_wait_for_the_next_one():
         assert inlet.counters["skipped_bytes"] == 30
 
 
+def test_what_waits_in_a_socket_at_the_end_is_taken():
+    with closing(LogInlet("127.0.0.1", 0)) as inlet, connected(inlet.port) as known:
+        known.sendall(LOG)
+        assert gathered(inlet, 1) == [LOG]
+        known.sendall(LOG * 1000)
+        with connected(inlet.port) as late:  # nobody has seen this one yet
+            late.sendall(LOG * 2)
+        assert inlet.finish() == [LOG] * 1002
+        assert inlet.n_clients == 0
+        assert (inlet.counters["messages"], inlet.counters["malformed"]) == (1003, 0)
+
+
 def test_garbage_of_one_program_harms_no_other():
     with (
         closing(LogInlet("127.0.0.1", 0)) as inlet,

@@ -13,6 +13,7 @@ from forebay.wire.log_stream import LogSplitter
 
 _MOST_CLIENTS = 256
 _RECEIVE_BYTES = 2**16
+_MOST_READS = 64  # of one connection at the end: more than its socket holds
 _PAUSE_S = 0.02  # a sender that is silent for so long has sent its record
 _STUCK_S = 30.0  # half a record for so long is none
 
@@ -98,20 +99,24 @@ class LogInlet:
                 )
         return found
 
-    def _accept(self) -> None:
+    def _accept(self) -> bool:
+        """Take one connection if there is any; return whether there was."""
         try:
             connection, _ = self._socket.accept()
+        except BlockingIOError:
+            return False
         except OSError:  # it went away again, or there are no descriptors: the others must go on
             self.counters["refused"] += 1
-            return
+            return False
         if len(self._clients) >= _MOST_CLIENTS:
             connection.close()
             self.counters["refused"] += 1
-            return
+            return True
         connection.setblocking(False)
         self.counters["clients"] += 1
         self._clients[connection.fileno()] = _Client(connection)
         self._selector.register(connection, selectors.EVENT_READ)
+        return True
 
     def _receive(self, client: _Client) -> list[bytes]:
         try:
@@ -142,8 +147,19 @@ class LogInlet:
         return self._counted(client, client.splitter.close())
 
     def finish(self) -> list[bytes]:
-        """Close every connection and return the records that were their last ones."""
-        return [record for client in list(self._clients.values()) for record in self._end(client)]
+        """Take what waits in every connection, close it, and return the records that were the last ones."""
+        while self._accept():
+            pass
+        found = []
+        for client in list(self._clients.values()):
+            for _ in range(_MOST_READS):
+                n = self.counters["bytes"]
+                found += self._receive(client)
+                if self.counters["bytes"] == n:
+                    break
+            if client.socket.fileno() >= 0:
+                found += self._end(client)
+        return found
 
     def close(self) -> None:
         """Let go of everything; may be called twice."""
