@@ -112,7 +112,8 @@ def sending(stand):
 
 
 def begin(operator, source, **asked):
-    (job,) = operator.request("record", {"sources": [source], **asked})
+    """Begin a recording that waits for simulators that are yet to start, unless told otherwise."""
+    (job,) = operator.request("record", {"sources": [source], "idle_s": LIMIT_S, **asked})
     wait_until(lambda: operator.job(job.id).state == "running", "a worker", LIMIT_S)
     return job
 
@@ -218,6 +219,10 @@ def test_time_over_and_nothing_came(operator, sending, source):
     assert (job.state, job.reason, job.result["got"]) == ("finished", "nothing came for 0.5 s", 0)
     good(operator, job)
     sending(source)
+    first = begin(operator, source)
+    comes(operator, first, 1)
+    operator.finish(first.id)
+    ended(operator, first)
     job = ended(operator, begin(operator, source, seconds=2.0))
     assert (job.state, job.reason) == ("finished", "time over")
     assert job.result["got"] > 0
