@@ -16,7 +16,7 @@ from tests.ports import free_ports
 from forebay.stream.request import ask
 
 README = Path(__file__).parents[1] / "vectors" / "ssdaq" / "readme" / "control-ssdaq.yaml"
-PATIENCE_S = 30.0
+PATIENCE_S = 60.0
 FOREBAY = [sys.executable, "-m", "forebay"]
 _COMMANDS = {
     "control-ssdaq": "control_ssdaq",

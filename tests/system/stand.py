@@ -31,7 +31,7 @@ from tests.ports import free_ports as free_ports
 from forebay.config import Config, load
 from forebay.ring.shared import SharedRing, wait_attach
 
-PATIENCE_S = 30.0
+PATIENCE_S = 60.0
 """Longest wait for anything: generous, because the machine may be loaded."""
 
 _POLL_S = 0.02
