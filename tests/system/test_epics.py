@@ -116,7 +116,7 @@ def test_pulse_ids_of_values(bench):
     names = [pv("A"), pv("PULSE"), pv("STATIC"), pv("A", "pva://")]
     bench.serve([pv("A"), pv("STATIC"), pv("A", "pva://")], pulse_id_pv=pv("PULSE"))
     bench.wait("all are connected", connected, names)
-    ioc.tell(beat=[1000, 200, 0.01])
+    ioc.tell(beat=[1000, 200, 0.02])
     bench.wait("the last beat", lambda points: values(points[pv("A")])[-1:] == [1199.0], names)
     bench.stop()
     points = retrieve_pvs(PvReader(bench.directory), PulseRange(1050, 1149), [*names, "NOT:BUFFERED"])

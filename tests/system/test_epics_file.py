@@ -45,9 +45,9 @@ def test_ranges_of_pulses_and_of_time_while_the_service_runs(bench, tmp_path):
     bench.serve(names, pulse_id_pv=pv("PULSE"))
     bench.wait("all are connected", lambda found: connected({k: found[k] for k in names[:-1]}), names)
     ioc.tell(set={"S": "before", "W": [9.0, 8.0]})
-    ioc.tell(beat=[1000, 100, 0.01])
+    ioc.tell(beat=[1000, 100, 0.02])
     ioc.tell(set={"S": "between"})
-    ioc.tell(beat=[1100, 100, 0.01])
+    ioc.tell(beat=[1100, 100, 0.02])
     ioc.tell(set={"S": "after"})
     bench.wait("all of it", lambda found: values(found[pv("S")])[-1:] == ["after"], names)
 
