@@ -13,7 +13,7 @@ from forebay.store.catalog import open_catalog
 pytestmark = pytest.mark.flow
 
 
-BOARDS = ["LArPix board"]
+BOARDS = {"LArPix board": "i"}
 
 
 def config_in(directory: Path):
@@ -22,7 +22,7 @@ def config_in(directory: Path):
 
 def test_runs_are_booked_in_the_catalogue(tmp_path):
     book = CatalogBook(open_catalog(config_in(tmp_path)), "larpix", tmp_path, tmp_path / "lock")
-    assert [book.prepare("ann", "a comment", {"threshold": 40}, BOARDS), book.prepare("ben", "", {}, ())] == [
+    assert [book.prepare("ann", "a comment", {"threshold": 40}, BOARDS), book.prepare("ben", "", {}, {})] == [
         1,
         2,
     ]
@@ -50,8 +50,8 @@ def test_runs_are_booked_in_the_catalogue(tmp_path):
     assert (file.path, file.run, file.acquisition) == (str(tmp_path / "a.h5"), 1, 1)
     assert (file.n_bytes, file.n_got) == (4, 3)
     assert second.state == "prepared"
-    assert again.open_run() == OpenRun(2, "ben", (), is_running=False)
-    assert again.prepare("ann", "", {}, ()) == 3
+    assert again.open_run() == OpenRun(2, "ben", {}, is_running=False)
+    assert again.prepare("ann", "", {}, {}) == 3
     again.close()
 
 
@@ -63,12 +63,12 @@ def test_a_run_that_took_data_may_go_on(tmp_path):
         book.begin(run)
     book.close()  # as if it were killed
     again = CatalogBook(open_catalog(config_in(tmp_path)), "larpix", tmp_path, tmp_path / "lock")
-    assert again.open_run() == OpenRun(2, "ann", ("LArPix board",))
+    assert again.open_run() == OpenRun(2, "ann", BOARDS)
     again.ending(2)
     again.close()
     catalog = open_catalog(config_in(tmp_path))
     last = CatalogBook(catalog, "larpix", tmp_path, tmp_path / "lock")
-    assert last.open_run() == OpenRun(2, "ann", ("LArPix board",), is_running=False)
+    assert last.open_run() == OpenRun(2, "ann", BOARDS, is_running=False)
     assert [(run.number, run.state, run.comment) for run in catalog.runs("larpix")] == [
         (2, "ending", ""),
         (1, "ended", CUT_OFF),

@@ -163,34 +163,44 @@ class Restarted(Stand):
     def __init__(self, *, is_running=True):
         super().__init__()
         self.book.runs = [{"state": "ended"}] * 3 + [{"state": "running"}]
-        self.book.left = OpenRun(4, "ann", ("LArPix board", "Offline storage"), is_running)
+        self.book.left = OpenRun(4, "ann", {"LArPix board": "b1", "Offline storage": "s1"}, is_running)
         self.core.control.resume(self.now)
 
 
 def test_a_run_goes_on_when_the_core_was_started_again():
     stand = Restarted()
     assert stand.core.state == "RUN"
-    stand.register(BOARD, "LArPix board", "BOARD")
+    stand.register(BOARD, "LArPix board", "BOARD", instance="b1")
     said = stand.send(BOARD, x.StateRequest())
     assert said == [(BOARD, x.StateUpdate("RUN", None, 4))]
     assert stand.ask("STOP") == []  # carried out when all are back
     busy = answer(stand.ask("STOP", OTHER), OTHER)
     assert "Offline storage" in busy["metadata"]["reason"]
-    got = stand.register(STORAGE, "Offline storage", "CONSUMER")
+    got = stand.register(STORAGE, "Offline storage", "CONSUMER", instance="s1")
     got = stand.confirm(BOARD, got, packets_sent=3)
     said = answer(stand.confirm(STORAGE, got, packets_of={"LArPix board": 3}))
     assert said == {"result": "UPDATED", "metadata": {"run": 4}}
     assert stand.book.runs[3]["reason"] == f"ended by {OPERATOR.hex()}"
 
 
+@pytest.mark.parametrize("instance", ["s2", ""])  # those of the original have none
+def test_a_run_does_not_go_on_with_a_process_that_was_started_again(instance):
+    stand = Restarted()
+    stand.register(BOARD, "LArPix board", "BOARD", instance="b1")
+    got = stand.register(STORAGE, "Offline storage", "CONSUMER", instance=instance)
+    stand.confirm(STORAGE, stand.confirm(BOARD, got))
+    assert stand.core.state == "STOP"
+    assert "Offline storage was started again too" in stand.book.runs[3]["reason"]
+
+
 @pytest.mark.parametrize("asked", ["", "STOP", "READY"])
 def test_a_run_that_was_to_end_ends_when_the_core_was_started_again(asked):
     stand = Restarted(is_running=False)
-    stand.register(BOARD, "LArPix board", "BOARD")
+    stand.register(BOARD, "LArPix board", "BOARD", instance="b1")
     assert stand.send(BOARD, x.StateRequest()) == [(BOARD, x.StateUpdate("STOP", None, 4))]
     if asked:
         stand.ask(asked)
-    got = stand.register(STORAGE, "Offline storage", "CONSUMER")
+    got = stand.register(STORAGE, "Offline storage", "CONSUMER", instance="s1")
     if asked == "READY":
         assert "The change to STOP is under way" in answer(got)["metadata"]["reason"]
     got = stand.confirm(BOARD, got, packets_sent=3)
@@ -205,7 +215,7 @@ def test_a_run_that_was_to_end_ends_when_the_core_was_started_again(asked):
 @pytest.mark.parametrize("is_asked", [False, True])
 def test_a_run_ends_if_somebody_did_not_come_back(is_asked):
     stand = Restarted()
-    stand.register(BOARD, "LArPix board", "BOARD")
+    stand.register(BOARD, "LArPix board", "BOARD", instance="b1")
     if is_asked:
         stand.ask("STOP")
     got = stand.later(11, alive=[BOARD])

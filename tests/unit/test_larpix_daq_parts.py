@@ -151,7 +151,7 @@ def test_maps_are_pictures():
 def test_a_book_gives_every_number_once(tmp_path):
     path = tmp_path / "runs.jsonl"
     book = FileBook(path)
-    assert [book.prepare("ann", "first", {"a": 1}, ()), book.prepare("ben", "", {}, ())] == [1, 2]
+    assert [book.prepare("ann", "first", {"a": 1}, {}), book.prepare("ben", "", {}, {})] == [1, 2]
     book.begin(1)
     book.end(1, "done", {})
     with pytest.raises(StoreError, match="cannot be opened"):
@@ -160,19 +160,19 @@ def test_a_book_gives_every_number_once(tmp_path):
     with path.open("a") as file:
         file.write('{"run": 3, "wh')  # killed while it wrote
     again = FileBook(path)
-    assert again.open_run() == OpenRun(2, "ben", (), is_running=False)
-    assert again.prepare("ann", "", {}, ["LArPix board"]) == 3
+    assert again.open_run() == OpenRun(2, "ben", {}, is_running=False)
+    assert again.prepare("ann", "", {}, {"LArPix board": "i"}) == 3
     again.begin(3)
     again.close()
     third = FileBook(path)
     assert '"run": 2, "what": "ended"' in path.read_text().replace("\n", " ")
     assert CUT_OFF in path.read_text()
-    assert third.open_run() == OpenRun(3, "ann", ("LArPix board",))
+    assert third.open_run() == OpenRun(3, "ann", {"LArPix board": "i"})
     third.ending(3)
     third.close()
     fourth = FileBook(path)  # nobody wants it to go on
-    assert fourth.open_run() == OpenRun(3, "ann", ("LArPix board",), is_running=False)
-    assert fourth.prepare("ann", "", {}, ()) == 4
+    assert fourth.open_run() == OpenRun(3, "ann", {"LArPix board": "i"}, is_running=False)
+    assert fourth.prepare("ann", "", {}, {}) == 4
     fourth.close()
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -47,7 +47,7 @@ class FileBook:
         for run in sorted(run for run, what in last.items() if what != "ended"):
             if run == self._last:
                 line = next(line for line in known if line["run"] == run)
-                components = tuple(map(str, line.get("components", ())))
+                components = dict(line.get("components", {}))
                 self._open = OpenRun(run, str(line.get("who", "")), components, last[run] == "began")
             else:
                 self.end(run, CUT_OFF, {})
@@ -65,11 +65,11 @@ class FileBook:
         return self._open
 
     def prepare(
-        self, who: str, comment: str, configuration: dict[str, Any], components: Sequence[str]
+        self, who: str, comment: str, configuration: dict[str, Any], components: Mapping[str, str]
     ) -> int:
         """See `forebay.front.larpix.book.Book`."""
         more = {"who": who, "comment": comment, "configuration": configuration}
-        self._write("prepared", self._last + 1, **more, components=list(components))
+        self._write("prepared", self._last + 1, **more, components=dict(components))
         self._last += 1
         return self._last
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import fcntl
-from collections.abc import Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -46,7 +46,7 @@ class CatalogBook:
         self._open: OpenRun | None = None
         for i, run in enumerate(catalog.runs(proposal)):
             if run.ended_ns is None and i == 0:
-                who, components = str(run.parameters.get("who")), tuple(run.parameters.get("components", ()))
+                who, components = str(run.parameters.get("who")), dict(run.parameters.get("components", {}))
                 self._open = OpenRun(run.number, who, components, run.state == "running")
             elif run.ended_ns is None:
                 self.end(run.number, CUT_OFF, {})
@@ -56,10 +56,10 @@ class CatalogBook:
         return self._open
 
     def prepare(
-        self, who: str, comment: str, configuration: dict[str, Any], components: Sequence[str]
+        self, who: str, comment: str, configuration: dict[str, Any], components: Mapping[str, str]
     ) -> int:
         """See `forebay.front.larpix.book.Book`."""
-        parameters = {"who": who, "configuration": configuration, "components": list(components)}
+        parameters = {"who": who, "configuration": configuration, "components": dict(components)}
         run = self._catalog.begin_run(
             self._proposal, comment=comment, state="prepared", parameters=parameters
         )

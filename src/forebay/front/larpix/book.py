@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
 
@@ -18,12 +18,12 @@ class OpenRun:
     is_running:
         Whether it took data, and nobody had asked for its end.
     components:
-        Names of those without which it cannot go on.
+        Names of those without which it cannot go on -> their processes, see `forebay.wire.xylem.Register`.
     """
 
     number: int
     who: str
-    components: tuple[str, ...]
+    components: Mapping[str, str]
     is_running: bool = True
 
 
@@ -35,7 +35,7 @@ class Book(Protocol):
         ...
 
     def prepare(
-        self, who: str, comment: str, configuration: dict[str, Any], components: Sequence[str]
+        self, who: str, comment: str, configuration: dict[str, Any], components: Mapping[str, str]
     ) -> int:
         """Book a run and return its number, which is never given out again."""
         ...
@@ -65,7 +65,7 @@ class MemoryBook:
         return self.left
 
     def prepare(
-        self, who: str, comment: str, configuration: dict[str, Any], components: Sequence[str]
+        self, who: str, comment: str, configuration: dict[str, Any], components: Mapping[str, str]
     ) -> int:
         """See `Book`."""
         self.runs.append(
@@ -73,7 +73,7 @@ class MemoryBook:
                 "who": who,
                 "comment": comment,
                 "configuration": configuration,
-                "components": list(components),
+                "components": dict(components),
                 "state": "prepared",
             }
         )

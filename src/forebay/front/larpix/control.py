@@ -45,7 +45,7 @@ class Control:
         self.run: int | None = None
         self.owner = ""
         self.last_end = ""
-        self._absent: set[str] = set()
+        self._absent: dict[str, str] = {}
         self._absent_until = 0.0
         self._asked: tuple[Asker, str] | None = None
         self._files: dict[str, str] = {}
@@ -63,13 +63,14 @@ class Control:
     def resume(self, now: float) -> None:
         """Go on with the run that the core before this one left, or end it if it took no data any more.
 
-        Those who took part have the time of a transition to come back, else the run ends.
+        Those who took part have the time of a transition to come back, else the run ends. A process that was
+        started again is another one: it has nothing of the run.
         """
         left = self._book.open_run()
         if left is None:
             return
         self.run, self.owner, self.state = left.number, left.who, "RUN" if left.is_running else "STOP"
-        self._absent = set(left.components)
+        self._absent = dict(left.components)
         self._absent_until = now + self._within["RUN"]
         self._say("run taken over", {"run": self.run, "waiting": sorted(self._absent)})
         if not self._absent:
@@ -88,7 +89,7 @@ class Control:
             self.ask(*asked, now)
 
     def _give_up_absent(self, now: float) -> None:
-        names, self._absent = ", ".join(sorted(self._absent)), set()
+        names, self._absent = ", ".join(sorted(self._absent)), {}
         self._say("component lost", {"name": names, "all": self._clients.names})
         self._settle(f"{names} did not come back when the core was started again", now)
 
@@ -145,7 +146,7 @@ class Control:
                 asker.who,
                 comment,
                 configuration if isinstance(configuration, dict) else {},
-                [client.name for client in self._clients if client.is_essential],
+                {client.name: client.instance for client in self._clients if client.is_essential},
             )
             self.owner, self._files = named, {}
         if self._now is not None:
@@ -207,9 +208,11 @@ class Control:
     def joined(self, client: Client, now: float) -> None:
         """Let a component that comes during a transition take part in it."""
         if client.name in self._absent:
-            self._absent.discard(client.name)
+            is_new = self._absent.pop(client.name) != client.instance or not client.instance
+            if is_new:
+                self._absent = {}
             if not self._absent:
-                self._settle("", now)
+                self._settle(f"{client.name} was started again too" if is_new else "", now)
         elif self._now is not None:
             self._now.waiting.add(client.identity)
             self._tell(client, self._now)
