@@ -112,7 +112,7 @@ def link_in_place(temporary: Path, final: Path) -> None:
 
 _DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
-_TODO = {
+_REMEDIES = {
     errno.ENOSPC: "Free some space on this disk, or write to another.",
     errno.EDQUOT: "Your quota is used up: remove files or ask for more.",
     errno.EFBIG: "The largest file size allowed here is reached (see ulimit -f): record fewer images a file.",
@@ -142,4 +142,4 @@ def explain(error: Exception, doing: str) -> StoreError:
     """Return the `StoreError` for an error of the system or of HDF5; `doing` is what was tried."""
     number = number_of(error)
     reason = os.strerror(number) if number else str(error)
-    return StoreError(f"{doing}: {reason}.", _TODO.get(number, ""))
+    return StoreError(f"{doing}: {reason}.", _REMEDIES.get(number, ""))

@@ -159,7 +159,7 @@ def one_at_a_time(path: Path) -> Iterator[None]:
         yield
 
 
-_TODO = {
+_REMEDIES = {
     "disk is full": "Free some space there, and ask again: nothing was booked.",
     "readonly database": "Look who owns that directory and whether its disk is mounted read-only.",
     "unable to open": "Look whether that directory exists and you may write to it.",
@@ -177,5 +177,5 @@ def explain(error: SQLAlchemyError, where: str) -> CatalogError:
     """Return the `CatalogError` for what the database said."""
     said = str(error.orig if isinstance(error, DBAPIError) else error)
     line = next(iter(said.strip().splitlines()), type(error).__name__).rstrip(".")
-    todo = next((todo for part, todo in _TODO.items() if part in said.lower()), "")
-    return CatalogError(f"The catalogue {where} failed: {line}.", todo)
+    remedy = next((remedy for part, remedy in _REMEDIES.items() if part in said.lower()), "")
+    return CatalogError(f"The catalogue {where} failed: {line}.", remedy)
