@@ -204,6 +204,18 @@ def test_a_run_ends_if_core_and_producer_are_killed(stand):
     assert check_file(path).is_good
 
 
+def test_no_run_begins_by_itself_after_everything_was_killed(stand):
+    stand.start_all("--rate", "20000")
+    begin(stand)
+    until_data(stand)
+    for name in ("core", "producer", "aggregator", "offline_storage"):
+        stand.kill(name)
+    stand.start_all("--rate", "20000")
+    assert "was started again too" in end_of(stand)["reason"]
+    assert not stand.files()
+    another_run(stand)
+
+
 def test_a_killed_operator_leaves_the_run_to_others(stand):
     registered = stand.directory / "routines.json"
     registered.write_text('{"forever": {"function": "tests.system.larpix_stand:forever"}}')
