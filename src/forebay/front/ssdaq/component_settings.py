@@ -58,18 +58,18 @@ class TimestampSettings(Model):
 
 
 class LogSettings(Model):
-    """`LogReceiver`: log records by TCP."""
+    """`LogReceiver`: log records by TCP; of this host alone, where the original takes those of all."""
 
     name: str = "LogReceiver"
-    ip: str = _ANY
+    ip: str = "127.0.0.1"
     port: AnyPort = 10001
 
 
 class MonitorSettings(Model):
-    """`MonitorReceiver`: where all receivers tell how they are."""
+    """`MonitorReceiver`: where all receivers tell how they are; on loopback, as they look for it there."""
 
     name: str = "MonitorReceiver"
-    ip: str = _ANY
+    ip: str = LOCAL
     port: AnyPort = 10002
 
 
@@ -88,7 +88,7 @@ class TelescopeSettings(Model):
     """
 
     name: str = "TelDataReceiver"
-    ip: str = _ANY
+    ip: str = LOCAL
     port: AnyPort = 10002
     source: Literal["constant", "file"] = "constant"
     ra: float = 0.322
