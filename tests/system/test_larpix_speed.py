@@ -78,8 +78,10 @@ def test_a_run_of_boards_that_go_on_ends_with_a_second(stand):
     for script in ("aggregator", "offline_storage"):
         stand.start(script)
     stand.until_clients(PARTS - {"Online monitor"})
-    for method in ("prepare_run", "begin_run", "end_run"):
+    for method in ("prepare_run", "begin_run"):
         assert stand.ask(method)["result"] == "UPDATED"
+    stand.until(lambda: sum(one.stat().st_size for one in (stand.directory / "data").iterdir()) > 30_000)
+    assert stand.ask("end_run")["result"] == "UPDATED"
     account = stand.ended()[0]["account"]
     board = account["LArPix board"]
     assert board["packets_sent"] == account["Offline storage"]["packets_stored"] > 0
