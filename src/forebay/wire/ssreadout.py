@@ -126,7 +126,7 @@ def present(readouts: NDArray[np.void]) -> NDArray[np.bool_]:
     """Return which modules of which readouts came, (readout, module)."""
     there: NDArray[np.bool_] = readouts["timestamps"].any(axis=2)
     if not there.all():  # missing, or of a message without the modules' time tags
-        there |= ~np.isnan(readouts["data"]).all(axis=2)
+        np.logical_or(there, ~np.isnan(readouts["data"]).all(axis=2), out=there)
     return there
 
 
