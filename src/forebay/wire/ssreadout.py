@@ -124,9 +124,9 @@ def decode(messages: Sequence[bytes | memoryview]) -> NDArray[np.void]:
 
 def present(readouts: NDArray[np.void]) -> NDArray[np.bool_]:
     """Return which modules of which readouts came, (readout, module)."""
-    there: NDArray[np.bool_] = readouts["timestamps"].any(axis=2)
+    there: NDArray[np.bool_] = np.logical_or.reduce(readouts["timestamps"] != 0, axis=2)
     if not there.all():  # missing, or of a message without the modules' time tags
-        np.logical_or(there, ~np.isnan(readouts["data"]).all(axis=2), out=there)
+        there |= ~np.isnan(readouts["data"]).all(axis=2)
     return there
 
 
