@@ -26,7 +26,7 @@ import zmq
 from forebay.sim.camera import Camera, CameraOptions
 
 WINDOW_NS = 100_000
-BUFFER_NS = 1_000_000_000
+BUFFER_NS = 200_000_000
 BUFFER_LENGTH = 20_000
 BLOCK = struct.Struct(">Q32HQ32H")
 N_MODULES, N_PIXELS = 32, 64

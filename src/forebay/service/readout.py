@@ -27,7 +27,7 @@ from forebay.wire.target import N_MODULES
 
 _LOOPBACK = IPv4Address("127.0.0.1")
 _POLL_S = 0.1
-_GATHER_S = 0.0005
+_GATHER_S = 0.001
 _LOOK_EVERY_S = 1.0
 
 
