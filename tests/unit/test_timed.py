@@ -54,6 +54,17 @@ def test_blocks_that_are_lost_of_the_first_readout_are_not_taken_from_the_second
     assert bench.sets == [([0], 32 - len(lost)), *(([n], 32) for n in range(1, 40))]
 
 
+def test_a_lost_block_is_not_replaced_by_the_next_one_that_comes_early():
+    """Closer than readouts usually are, but nearer to its own."""
+    bench = Bench()
+    for n in range(60):
+        for module in [7, *np.delete(ALL, 7)]:
+            if (n, module) != (40, 7):
+                bench.add(module, T0 + n * MS - (150_000 if module == 7 else 0), n)
+    bench.drain()
+    assert bench.sets == [([n], 31 if n == 40 else 32) for n in range(60)]
+
+
 @pytest.mark.parametrize(("slow", "fast"), [(100 * MS, MS), (12 * MS, MS), (MS, 100 * MS)])
 def test_another_rate_costs_nothing(slow, fast):
     bench = Bench()
