@@ -149,7 +149,7 @@ def publish(data: np.ndarray) -> float:
     publisher = ReadoutPublisher("127.0.0.1", "*")
     listener = ReadoutListener("127.0.0.1", publisher.endpoint.rpartition(":")[2])
     with closing(publisher), closing(listener):
-        while not publisher.n_subscribers:
+        while not publisher.count_subscribers():
             time.sleep(0.01)
         start, n = time.process_time(), 0
         for first in range(0, len(data), 100):

@@ -72,7 +72,7 @@ def test_every_readout_sent_is_in_the_file_whole_and_once(tmp_path):
         ReadoutSeries(tmp_path, f"{kind}", ReadoutRecording(generation=kind), "order") for kind in ("A", "B")
     ]
     listeners = [ReadoutListener("127.0.0.1", port, hwm=100_000) for port in ports]
-    until(lambda: all(one.n_subscribers for one in publishers))
+    until(lambda: all(one.count_subscribers() for one in publishers))
     writers = [
         Running(lambda stop, a=a, b=b: write_readouts(a, b, stop))
         for a, b in zip(listeners, series, strict=True)
@@ -227,7 +227,7 @@ def test_a_writer_that_cannot_write_says_so(tmp_path):
 
     publisher = ReadoutPublisher("127.0.0.1", "*")
     listener = ReadoutListener("127.0.0.1", publisher.endpoint.rpartition(":")[2])
-    until(lambda: publisher.n_subscribers)
+    until(lambda: publisher.count_subscribers())
     assembler = ReadoutAssembler(INPUT, [publisher])
     running = Running(assembler.run)
     send(assembler, 1)

@@ -8,7 +8,7 @@ from contextlib import ExitStack, contextmanager
 
 from forebay.sim.camera import Camera
 from forebay.sim.camera_control import ModuleControl
-from forebay.stream.readouts import endpoint_of
+from forebay.stream.endpoint import endpoint_of
 from forebay.stream.request import Replier
 
 _NAP_S = 0.02

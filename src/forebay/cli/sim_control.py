@@ -112,7 +112,7 @@ def _addresses(started: Path, network: str, port: int) -> dict[str, str]:
 
 
 def _ask(address: str, words: str) -> dict[str, object]:
-    from forebay.stream.readouts import endpoint_of
+    from forebay.stream.endpoint import endpoint_of
     from forebay.stream.request import ask
     from forebay.wire.plain_pickle import decode
 

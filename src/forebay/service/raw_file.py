@@ -39,7 +39,7 @@ class RawWriter:
         except OSError as error:
             raise StoreError(f"Cannot open {file_name}: {error.strerror}.", "Name another file.") from error
 
-    def send(self, messages: Sequence[bytes]) -> None:
+    def send(self, messages: Sequence[bytes | memoryview]) -> None:
         """Append messages."""
         self.counters["offered"] += len(messages)
         data = memoryview(b"".join(messages))
@@ -52,7 +52,7 @@ class RawWriter:
 
     def append(self, readouts: NDArray[np.void]) -> None:
         """Append readouts, (readout,) of `forebay.wire.ssreadout.READOUT`."""
-        self.send([bytes(message) for message in encode(readouts, "B")])
+        self.send(encode(readouts, "B"))
 
     def close(self) -> None:
         """Let go of the file; may be called twice."""

@@ -7,7 +7,7 @@ import os
 from ipaddress import ip_address
 from pathlib import Path
 
-from forebay.errors import StreamError
+from forebay.errors import ConfigError, StreamError
 from forebay.runtime import private_directory, socket_path
 
 
@@ -20,6 +20,15 @@ def ipc(directory: Path, name: str) -> str:
         If the name leaves the directory, or the path is longer than a Unix socket may have.
     """
     return f"ipc://{socket_path(directory, name)}"
+
+
+def endpoint_of(ip: str, port: int | str) -> str:
+    """Return the endpoint of a TCP port of an address; `ConfigError` if it is none."""
+    try:
+        address = ip_address(ip)
+    except ValueError as error:
+        raise ConfigError(f"ip {ip!r} is not an IP address.", "Write it a.b.c.d, or as IPv6.") from error
+    return f"tcp://[{address}]:{port}" if address.version == 6 else f"tcp://{address}:{port}"
 
 
 def check(endpoint: str, *, binds: bool, public: bool) -> Path | None:

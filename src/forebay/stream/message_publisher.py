@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import get_args
+from ipaddress import ip_address
+from typing import Literal, get_args
 
 import zmq
 
-from forebay.errors import ConfigError
-from forebay.stream.readouts import PUBLISHER_COUNTERS, Mode, endpoint_of
+from forebay.errors import ConfigError, StreamError
+from forebay.stream.endpoint import endpoint_of
 from forebay.stream.socket import Socket
+
+Mode = Literal["local", "outbound", "remote"]
+
+PUBLISHER_COUNTERS = ("offered", "sent", "unwatched", "congested")
+"""``offered = sent + unwatched``; ``congested``, at most ``sent``: a subscriber's queue was full."""
 
 _HWM = 10_000  # of small messages; a listener has as many
 
@@ -37,8 +43,7 @@ class MessagePublisher:
     Attributes
     ----------
     counters:
-        By the names of `PUBLISHER_COUNTERS`: ``offered = sent + unwatched``, and ``congested``, those of
-        ``sent`` at which a subscriber's queue was full.
+        By the names of `PUBLISHER_COUNTERS`.
     endpoint:
         Where it is bound or connected; the port is the real one.
     subscribers:
@@ -58,13 +63,18 @@ class MessagePublisher:
         if mode not in get_args(Mode):
             choices = ", ".join(get_args(Mode))
             raise ConfigError(f"A publisher has no mode {mode!r}.", f"Choose one of {choices}.")
-        self.name, self.mode = name, mode
+        endpoint = endpoint_of(ip, port)
+        if mode == "local" and not ip_address(ip).is_loopback:
+            raise StreamError(
+                f"A publisher of mode local at {ip} would be open to other hosts.",
+                "Give it an address 127.x.x.x, or mode outbound for listeners elsewhere.",
+            )
+        self.name = name
+        self.mode: Mode = mode
         self.counters = dict.fromkeys(PUBLISHER_COUNTERS, 0)
         self.subscribers = 0
         self._topic = [topic] if topic else []
-        self._socket = Socket(
-            zmq.XPUB, endpoint_of(ip, port), bind=mode != "remote", hwm=hwm, public=mode != "local"
-        )
+        self._socket = Socket(zmq.XPUB, endpoint, bind=mode != "remote", hwm=hwm, public=mode != "local")
         self._socket.set(zmq.XPUB_NODROP, 1)
         self._socket.set(zmq.XPUB_VERBOSER, 1)
         self.endpoint = self._socket.endpoint
@@ -76,8 +86,8 @@ class MessagePublisher:
                 self.subscribers += 1 if message[0][0] else -1
         return self.subscribers
 
-    def send(self, messages: Sequence[bytes]) -> None:
-        """Send messages, oldest first."""
+    def send(self, messages: Sequence[bytes | memoryview]) -> None:
+        """Send messages, oldest first; memory of theirs must not change afterwards."""
         self.counters["offered"] += len(messages)
         if not self.count_subscribers():
             self.counters["unwatched"] += len(messages)

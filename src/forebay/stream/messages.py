@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import zmq
 
-from forebay.stream.readouts import endpoint_of
+from forebay.stream.endpoint import endpoint_of
 from forebay.stream.socket import Socket
 
 _HWM = 10_000

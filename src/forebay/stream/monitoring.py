@@ -5,7 +5,7 @@ from __future__ import annotations
 import zmq
 
 from forebay.errors import WireError
-from forebay.stream.readouts import endpoint_of
+from forebay.stream.endpoint import endpoint_of
 from forebay.stream.socket import Socket
 from forebay.wire import cdts
 

@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 
 from forebay.front.ssdaq.configuration import Publisher
 from forebay.front.ssdaq.readout import record_of
-from forebay.stream.message_publisher import MessagePublisher
-from forebay.stream.readouts import Mode, ReadoutPublisher
+from forebay.stream.message_publisher import MessagePublisher, Mode
+from forebay.stream.readouts import ReadoutPublisher
 from forebay.wire import ssreadout
 from forebay.wire.ssreadout import Generation
 
@@ -78,7 +78,7 @@ class ZMQTCPPublisher(MessagePublisher):
 
     def append(self, readouts: NDArray[np.void]) -> None:
         """Send readouts, (readout,) of `forebay.wire.ssreadout.READOUT`."""
-        self.send([bytes(message) for message in ssreadout.encode(readouts, "B")])
+        self.send(ssreadout.encode(readouts, "B"))
 
     def set_loop(self, loop: object) -> None:
         """Do nothing: no event loop is needed."""
