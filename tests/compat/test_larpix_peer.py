@@ -1,16 +1,13 @@
 """larpix-control reads what we write, field by field as it was sent, and we read what it writes."""
 
-import importlib.util
 import json
 import os
-import subprocess
-import sys
 import threading
 from contextlib import closing
-from pathlib import Path
 
 import numpy as np
 import pytest
+from tests.compat.larpix_control import needs_larpix_control, peer
 from tests.larpix_events import SECOND, block, blocks, message
 
 from forebay.service.larpix_board import serve_board
@@ -25,16 +22,7 @@ from forebay.stream.pacman_board import BoardSockets
 from forebay.wire.larpix import registers, word
 from forebay.wire.larpix.packets import packets_of
 
-pytestmark = pytest.mark.compat
-
-SCRIPT = Path(__file__).parent / "larpix_peer.py"
-PYTHON = os.environ.get("FOREBAY_LARPIX_PYTHON", sys.executable)
-
-if sys.executable == PYTHON and importlib.util.find_spec("larpix") is None:
-    pytest.skip(
-        "larpix-control is not installed: dependency group 'larpix', or FOREBAY_LARPIX_PYTHON",
-        allow_module_level=True,
-    )
+pytestmark = [pytest.mark.compat, needs_larpix_control]
 
 BOARDS = {"board1": lm.Board(1), "board2": lm.Board(2)}
 CLASSES = {0: "Packet_v2", 1: "Packet_v2", 2: "Packet_v2", 3: "Packet_v2"} | {
@@ -43,14 +31,6 @@ CLASSES = {0: "Packet_v2", 1: "Packet_v2", 2: "Packet_v2", 3: "Packet_v2"} | {
     6: "SyncPacket",
     7: "TriggerPacket",
 }
-
-
-def peer(*arguments):
-    done = subprocess.run(
-        [PYTHON, SCRIPT, *map(str, arguments)], capture_output=True, text=True, timeout=100, check=False
-    )
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout) if done.stdout else None
 
 
 def write(path, **recording):

@@ -12,13 +12,13 @@ import zlib
 import h5py
 import numpy as np
 import pytest
-from tests.compat.test_larpix_peer import peer
+from tests.compat.larpix_control import needs_larpix_control, peer
 from tests.system.stand import free_ports
 
 from forebay.store.check import check_file
 from forebay.store.larpix_read import PacketFile
 
-pytestmark = pytest.mark.compat
+pytestmark = [pytest.mark.compat, needs_larpix_control]
 
 FOREBAY = [sys.executable, "-m", "forebay", "larpix"]
 

@@ -8,8 +8,8 @@ import time
 from typing import Any
 
 from forebay.front.larpix.arguments import home_address
-from forebay.service.larpix_part import TURN_S, Part
-from forebay.stream.xylem import DataOut
+from forebay.service.larpix_part import MOST_MESSAGES, TURN_S, Part
+from forebay.stream.xylem import DataIn, DataOut
 from forebay.wire.xylem import Data, Info, Message
 
 _QUIET_S = 0.3
@@ -50,17 +50,23 @@ class Aggregator(Part):
             self._out.send(message)
             self._n += 1
 
+    def _relay_all(self, source: DataIn) -> None:
+        timeout = TURN_S
+        for _ in range(MOST_MESSAGES):
+            message = source.read(timeout)
+            if message is None:
+                return
+            timeout = 0.0
+            self._relay(message)
+            self._last = time.monotonic()
+
     def turn(self) -> None:
         """Relay what has come."""
         source = self.listen()
-        message = None if source is None else source.read(TURN_S)
         if source is None:
             time.sleep(TURN_S)
-        while message is not None and source is not None:
-            self._relay(message)
-            self._last = time.monotonic()
-            self.component.poll()
-            message = source.read(0)
+        else:
+            self._relay_all(source)
         if self._is_ending and time.monotonic() - self._last > _QUIET_S:
             self._is_ending = False
             self.component.confirm({"messages": self._n, "messages_perhaps_lost": self._out.n_lossy})

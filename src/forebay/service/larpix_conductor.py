@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 _TURN_S = 0.05
 _STALL_S = 0.5
+_MOST_MESSAGES = 1000  # before the core looks who is silent, and for its end
 
 
 class WorkClock:
@@ -86,11 +87,14 @@ def run_conductor(arguments: argparse.Namespace, stop: threading.Event) -> None:
     notify("READY=1")
     try:
         while not stop.is_set():
-            received = socket.receive(_TURN_S)
-            while received is not None:
+            timeout = _TURN_S
+            for _ in range(_MOST_MESSAGES):
+                received = socket.receive(timeout)
+                if received is None:
+                    break
+                timeout = 0.0
                 conductor.take(*received, clock.now())
                 _send(conductor, socket)
-                received = socket.receive(0)
             conductor.tick(clock.now())
             _send(conductor, socket)
     finally:

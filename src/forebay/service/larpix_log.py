@@ -16,6 +16,7 @@ from forebay.stream.xylem import LogIn
 from forebay.wire.xylem import Log
 
 _TURN_S = 0.05
+_MOST_LINES = 1000  # before the file is flushed, and the end is looked for
 
 
 def line_of(entry: Log) -> str:
@@ -24,8 +25,8 @@ def line_of(entry: Log) -> str:
         stamp = datetime.fromtimestamp(entry.timestamp).isoformat(" ")  # local time, as the original
     except (ValueError, OverflowError, OSError):
         stamp = str(entry.timestamp)
-    text = entry.text.replace("\n", "\\n")
-    return f"{stamp} | {entry.level:<8} | {entry.component:<20} | {text}"
+    line = f"{stamp} | {entry.level:<8} | {entry.component:<20} | {entry.text}"
+    return line.replace("\n", "\\n").replace("\r", "\\r")
 
 
 def _write(file: TextIO, entry: Log) -> None:
@@ -33,6 +34,16 @@ def _write(file: TextIO, entry: Log) -> None:
     file.write(line + "\n")
     if entry.level != "DEBUG":
         sys.stderr.write(line.encode("utf-8", "backslashreplace").decode() + "\n")
+
+
+def _write_lines(file: TextIO, socket: LogIn) -> None:
+    timeout = _TURN_S
+    for _ in range(_MOST_LINES):
+        entry = socket.read(timeout)
+        if entry is None:
+            return
+        timeout = 0.0
+        _write(file, entry)
 
 
 def run_log(arguments: argparse.Namespace, stop: threading.Event) -> None:
@@ -46,10 +57,7 @@ def run_log(arguments: argparse.Namespace, stop: threading.Event) -> None:
             notify("READY=1")
             while not stop.is_set():
                 for socket in sockets:
-                    entry = socket.read(_TURN_S)
-                    while entry is not None:
-                        _write(file, entry)
-                        entry = socket.read(0)
+                    _write_lines(file, socket)
                 file.flush()
     except OSError as error:
         raise StoreError(f"The log {arguments.outfile} cannot be written: {error.strerror}.") from error

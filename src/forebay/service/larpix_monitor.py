@@ -27,7 +27,7 @@ from forebay.service.larpix_flow import (
     newest_of,
     seconds_of,
 )
-from forebay.service.larpix_part import TURN_S, Part
+from forebay.service.larpix_part import MOST_MESSAGES, TURN_S, Part
 from forebay.service.larpix_post import Web
 from forebay.service.larpix_shown import Shown
 from forebay.service.larpix_tally import Tally
@@ -37,7 +37,6 @@ from forebay.wire.pacman_batch import PacmanArrays
 from forebay.wire.xylem import BEGINNING, ENDING, Data, Info
 
 _RECENT: Final = 1000
-_MOST: Final = 200  # messages before the core is heard again
 
 
 class Newest:
@@ -125,7 +124,7 @@ class Monitor(Part):
         if source is None:
             time.sleep(TURN_S)
         parts: list[tuple[int, Content]] = []
-        for _ in range(_MOST):
+        for _ in range(MOST_MESSAGES):
             if message is None or source is None:
                 break
             if isinstance(message, Info):

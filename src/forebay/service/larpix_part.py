@@ -20,6 +20,9 @@ HEARTBEAT_MS: Final = 300
 TURN_S: Final = 0.05
 """How long a component waits for data before it looks for news of the core."""
 
+MOST_MESSAGES: Final = 200
+"""Messages that a component takes before it looks for news of the core, and for the end."""
+
 _CONNECT_S = 5.0
 
 

@@ -9,7 +9,6 @@ import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any, Final, Protocol
 
 import numpy as np
@@ -131,6 +130,8 @@ class Producer(Part):
         self._reply = self.component.reply
         self._sleep_until: float | None = None
         self._sequence = 0
+        self._is_running = False
+        self._counters_before: dict[str, dict[str, int]] = {}
         self.n_packets = self.n_messages = 0
 
     # The run
@@ -170,9 +171,6 @@ class Producer(Part):
             name: {key: n - before[name][key] for key, n in own.items() if n != before[name][key]}
             for name, own in self._board.counters.items()
         }
-
-    _is_running = False
-    _counters_before: Mapping[str, Mapping[str, int]] = MappingProxyType({})
 
     def _next(self) -> int:
         self._sequence += 1

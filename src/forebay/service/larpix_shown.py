@@ -9,7 +9,7 @@ from typing import Any, Final, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from forebay.errors import UnknownError, WireError
+from forebay.errors import UnknownError
 from forebay.service.larpix_layout import find_layout
 from forebay.service.larpix_picture import chip_map, pixel_map, png
 from forebay.service.larpix_tally import Tally
@@ -250,7 +250,7 @@ class Shown:
         """Return the layout that is loaded, and which chip and channel a pixel is."""
         layout = self._tally.layout
         if layout is None:
-            raise WireError("No pixel layout is loaded.", "Load one: load_pixel_layout(NAME).")
+            raise UnknownError("No pixel layout is loaded.", "Load one: load_pixel_layout(NAME).")
         return layout.said()
 
     def load_pixel_layout(self, name: str) -> dict[str, Any]:

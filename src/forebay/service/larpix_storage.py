@@ -23,7 +23,7 @@ from forebay.service.larpix_flow import (
     n_packets,
     seconds_of,
 )
-from forebay.service.larpix_part import TURN_S, Part
+from forebay.service.larpix_part import MOST_MESSAGES, TURN_S, Part
 from forebay.store.larpix_file import LarpixFile
 from forebay.store.larpix_manifest import LarpixRecording, check_recording
 from forebay.store.manifest import Counters
@@ -32,8 +32,6 @@ from forebay.wire.xylem import BEGINNING, ENDING, Data, Info, Message
 
 _SILENCE_S: Final = 3.0
 """A producer of which nothing comes for so long after the run's end is not waited for: it may be dead."""
-
-_MOST_MESSAGES = 200
 
 Block = tuple[str, int, Content]
 """Name of a producer, unix seconds, packets."""
@@ -128,7 +126,7 @@ class Storage(Part):
             parts: list[Block] = []
             notes: list[tuple[int, str]] = []
             timeout = TURN_S
-            for _ in range(_MOST_MESSAGES):
+            for _ in range(MOST_MESSAGES):
                 message = source.read(timeout)
                 if message is None:
                     break
@@ -138,9 +136,7 @@ class Storage(Part):
         if self._ending_at is not None and self._is_drained():
             self._end()
 
-    def _take_in(self, message: Message | None, parts: list[Block], notes: list[tuple[int, str]]) -> None:
-        if message is None:
-            return
+    def _take_in(self, message: Message, parts: list[Block], notes: list[tuple[int, str]]) -> None:
         self._last = time.monotonic()
         if isinstance(message, Info):
             self._sequences.add(message.component, message.more.get("sequence"))

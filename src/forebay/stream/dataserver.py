@@ -5,10 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import zmq
-
 from forebay.errors import StreamError
-from forebay.stream.endpoint import check
+from forebay.stream.request import RequestLine
 from forebay.wire.larpix.dataserver import send_word
 from forebay.wire.larpix.word import WordFormat
 
@@ -34,27 +32,20 @@ class ServerCommands:
         channels: Mapping[int, int] | None = None,
         timeout: float = 2.0,
     ) -> None:
-        check(endpoint, binds=False, public=True)
         self.endpoint = endpoint
         self._word_format = word_format
         self._channels = channels or {}
         self._timeout = timeout
-        self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
-        self._socket = self._context.socket(zmq.REQ)
-        for option in (zmq.REQ_RELAXED, zmq.REQ_CORRELATE):
-            self._socket.setsockopt(option, 1)
-        self._socket.setsockopt(zmq.LINGER, 0)
-        self._socket.connect(endpoint)
+        self._line = RequestLine(endpoint)
 
     def ask(self, command: bytes) -> bytes:
         """Send a command and return the answer."""
-        self._socket.send(command)
-        if not self._socket.poll(int(self._timeout * 1000)):
+        answer = self._line.ask(command, self._timeout)
+        if answer is None:
             raise StreamError(
                 f"The data server at {self.endpoint} did not answer {command!r} within {self._timeout:g} s.",
                 "Check that it runs, its address and the network.",
             )
-        answer = self._socket.recv()
         if answer.startswith(b"ERR"):
             raise StreamError(f"The data server at {self.endpoint} refuses {command!r}: {answer!r}.")
         return answer
@@ -92,6 +83,4 @@ class ServerCommands:
 
     def close(self) -> None:
         """Disconnect; may be called twice."""
-        if not self._context.closed:
-            self._socket.close(linger=0)
-            self._context.term()
+        self._line.close()

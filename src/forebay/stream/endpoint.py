@@ -109,3 +109,8 @@ def in_use(endpoint: str) -> StreamError:
         f"{endpoint} is in use by another process.",
         "Stop that process (a second forebay?) or configure another endpoint.",
     )
+
+
+def not_connected(endpoint: str, error: Exception) -> StreamError:
+    """Return the error for an endpoint that ZeroMQ does not take."""
+    return StreamError(f"{endpoint} cannot be connected: {error}.", "Check the address.")

@@ -13,7 +13,8 @@ from zmq.utils.monitor import recv_monitor_message
 
 from forebay.errors import StreamError, WireError
 from forebay.event import Event
-from forebay.stream.endpoint import check
+from forebay.stream.endpoint import check, not_connected
+from forebay.stream.request import RequestLine
 from forebay.wire.larpix.dataserver import Translator
 from forebay.wire.larpix.word import format_of
 from forebay.wire.pacman import (
@@ -102,7 +103,11 @@ class _Link:
         self.socket.setsockopt(zmq.RECONNECT_IVL_MAX, 1000)
         self.socket.setsockopt(zmq.SUBSCRIBE, b"")
         self.monitor = self.socket.get_monitor_socket(zmq.EVENT_HANDSHAKE_SUCCEEDED | zmq.EVENT_DISCONNECTED)
-        self.socket.connect(address.data)
+        try:
+            self.socket.connect(address.data)
+        except zmq.ZMQError as error:
+            self.close()
+            raise not_connected(address.data, error) from error
 
     def counters(self) -> dict[str, int]:
         """Return what was counted, of messages and of the connection."""
@@ -261,26 +266,20 @@ class PacmanCommands:
     """
 
     def __init__(self, endpoint: str, timeout: float = 2.0) -> None:
-        check(endpoint, binds=False, public=True)
         self.endpoint = endpoint
         self._timeout = timeout
-        self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
-        self._socket = self._context.socket(zmq.REQ)
-        for option in (zmq.REQ_RELAXED, zmq.REQ_CORRELATE):
-            self._socket.setsockopt(option, 1)
-        self._socket.setsockopt(zmq.LINGER, 0)
-        self._socket.connect(endpoint)
+        self._line = RequestLine(endpoint)
 
     def ask(self, commands: Sequence[Command]) -> list[Command]:
         """Send commands in one request and return the answers, one each."""
-        self._socket.send(encode_commands(REQUEST, int(time.time()), commands))
-        if not self._socket.poll(int(self._timeout * 1000)):
+        answer = self._line.ask(encode_commands(REQUEST, int(time.time()), commands), self._timeout)
+        if answer is None:
             raise StreamError(
                 f"The board at {self.endpoint} did not answer within {self._timeout:g} s.",
                 "Check its power, its address and the network.",
             )
         try:
-            reply = decode(self._socket.recv())
+            reply = decode(answer)
             answers = decode_commands(reply)
         except WireError as error:
             raise StreamError(f"The board at {self.endpoint} answers something else: {error}") from error
@@ -288,10 +287,10 @@ class PacmanCommands:
             raise StreamError(
                 f"The board at {self.endpoint} gives {len(answers)} answers to {len(commands)} commands."
             )
-        for command, answer in zip(commands, answers, strict=True):
-            if answer.kind == "E":
-                text = answer.text.rstrip(b"\0").decode(errors="replace")
-                raise StreamError(f"The board at {self.endpoint} refuses {command}: {answer.code} {text}.")
+        for command, given in zip(commands, answers, strict=True):
+            if given.kind == "E":
+                text = given.text.rstrip(b"\0").decode(errors="replace")
+                raise StreamError(f"The board at {self.endpoint} refuses {command}: {given.code} {text}.")
         return answers
 
     def ping(self) -> None:
@@ -312,9 +311,7 @@ class PacmanCommands:
 
     def close(self) -> None:
         """Disconnect; may be called twice."""
-        if not self._context.closed:
-            self._socket.close(linger=0)
-            self._context.term()
+        self._line.close()
 
 
 __all__ = ["COUNTERS", "LINK_COUNTERS", "BoardAddress", "PacmanCommands", "PacmanInlet", "board_at"]

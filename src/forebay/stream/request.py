@@ -1,4 +1,4 @@
-"""One question, one answer over ZeroMQ: control channels on one host."""
+"""One question, one answer over ZeroMQ: control channels on one host, commands to boards."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pathlib import Path
 import zmq
 
 from forebay.errors import NoAnswerError
+from forebay.stream.endpoint import check, not_connected
 from forebay.stream.socket import Socket
 
 _HWM = 100
@@ -76,3 +77,35 @@ def ask(endpoint: str, question: bytes, timeout: float) -> bytes:
     if parts is None:
         raise NoAnswerError(f"Nobody answered at {endpoint} within {timeout:g} s.", "Is it running?")
     return b" ".join(bytes(part) for part in parts)
+
+
+class RequestLine:
+    """A line for many questions to one who answers; an answer that comes too late is taken for no other.
+
+    Raises
+    ------
+    StreamError
+        If the endpoint is malformed.
+    """
+
+    def __init__(self, endpoint: str) -> None:
+        check(endpoint, binds=False, public=True)
+        self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+        self._socket = self._context.socket(zmq.REQ)
+        for option in (zmq.REQ_RELAXED, zmq.REQ_CORRELATE):
+            self._socket.setsockopt(option, 1)
+        self._socket.setsockopt(zmq.LINGER, 0)
+        try:
+            self._socket.connect(endpoint)
+        except zmq.ZMQError as error:
+            self.close()
+            raise not_connected(endpoint, error) from error
+
+    def ask(self, question: bytes, timeout: float) -> bytes | None:
+        """Return the answer, or None if none came within `timeout` seconds."""
+        self._socket.send(question)
+        return self._socket.recv() if self._socket.poll(int(timeout * 1000)) else None
+
+    def close(self) -> None:
+        """Disconnect; may be called twice."""
+        self._context.destroy(linger=0)

@@ -12,7 +12,7 @@ import zmq
 from zmq.utils.monitor import recv_monitor_message
 
 from forebay.errors import StreamError, WireError
-from forebay.stream.endpoint import check, in_use
+from forebay.stream.endpoint import check, in_use, not_connected
 from forebay.stream.socket import Socket
 from forebay.wire import xylem as x
 
@@ -251,7 +251,7 @@ class DataIn:
             try:
                 self._socket.connect(new)
             except zmq.ZMQError as error:
-                raise StreamError(f"{new} cannot be connected: {error}.", "Check the address.") from error
+                raise not_connected(new, error) from error
         self.addresses = tuple(dict.fromkeys(addresses))
 
     @property

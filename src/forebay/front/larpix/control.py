@@ -113,9 +113,8 @@ class Control:
             return
         if self._absent:
             if self._asked is not None:
-                self._answer(
-                    asker, "NOT UPDATED", f"The core was started again and waits for {self._absent}."
-                )
+                names = ", ".join(sorted(self._absent))
+                self._answer(asker, "NOT UPDATED", f"The core was started again and waits for {names}.")
                 return
             self._asked = asker, target
             return

@@ -158,10 +158,10 @@ def _asking(name: str, params: list[Any]) -> Ask:
 
 
 def _patience(name: str, asked: dict[str, Any]) -> float:
-    longest = ROUTINE_S if name == "run_routine" else COMMAND_S
     given = asked.get("timeout")
-    is_number = isinstance(given, int | float) and not isinstance(given, bool)
-    return min(max(float(given), 0.0), ROUTINE_S) if is_number and given is not None else longest
+    if isinstance(given, int | float) and not isinstance(given, bool):
+        return float(min(max(given, 0), ROUTINE_S))
+    return ROUTINE_S if name == "run_routine" else COMMAND_S
 
 
 def _problem(name: str, asked: dict[str, Any]) -> str | None:
