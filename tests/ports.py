@@ -1,6 +1,5 @@
-"""Ports for tests that run side by side: each process draws from a share of its own, none twice in a row."""
+"""Ports for tests: each process draws from a share that no other process of this machine has."""
 
-import os
 import random
 import socket
 from collections.abc import Iterator
@@ -8,21 +7,32 @@ from itertools import count
 
 _FIRST = 10_000
 _EPHEMERAL = 32_768  # where the kernel takes ports for senders from: a restarted receiver must find its own
+_SHARE = 256
+_TAKEN: list[socket.socket] = []
 
 
 def _share() -> tuple[int, int]:
-    """Return the first port of this process and the first behind its last, by its number under xdist."""
-    i = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
-    n = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
-    size = (_EPHEMERAL - _FIRST) // n
-    return _FIRST + i * size, _FIRST + (i + 1) * size
+    """Return the first port of this process and the first behind its last.
+
+    A name in the abstract namespace says that the share is taken, until this process has ended.
+    """
+    firsts = range(_FIRST, _EPHEMERAL - _SHARE, _SHARE)
+    for first in random.sample(firsts, len(firsts)):
+        name = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        try:
+            name.bind(f"\0forebay-test-ports-{first}")
+        except OSError:
+            name.close()
+            continue
+        _TAKEN.append(name)
+        return first, first + _SHARE
+    raise AssertionError(f"all {len(firsts)} shares of ports are taken")
 
 
 def _candidates() -> Iterator[int]:
-    """Yield the ports of the share again and again, from anywhere on: other test runs may be going on."""
+    """Yield the ports of the share again and again."""
     first, end = _share()
-    start = random.randrange(end - first)
-    for i in count(start):
+    for i in count():
         yield first + i % (end - first)
 
 
