@@ -5,7 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from forebay.front.larpix.book import CUT_OFF, MemoryBook, OpenRun
-from forebay.front.larpix.conductor import Conductor
+from forebay.front.larpix.clients import MOST_CLIENTS
+from forebay.front.larpix.conductor import MOST_PENDING, Conductor
 from forebay.service.larpix_conductor import WorkClock
 from forebay.wire import xylem as x
 
@@ -175,7 +176,7 @@ def test_a_run_goes_on_when_the_core_was_started_again():
     assert said == [(BOARD, x.StateUpdate("RUN", None, 4))]
     assert stand.ask("STOP") == []  # carried out when all are back
     busy = answer(stand.ask("STOP", OTHER), OTHER)
-    assert "Offline storage" in busy["metadata"]["reason"]
+    assert busy["metadata"]["reason"] == "The core was started again and waits for Offline storage."
     got = stand.register(STORAGE, "Offline storage", "CONSUMER", instance="s1")
     got = stand.confirm(BOARD, got, packets_sent=3)
     said = answer(stand.confirm(STORAGE, got, packets_of={"LArPix board": 3}))
@@ -298,6 +299,25 @@ def test_answers_go_to_who_asked(stand):
     assert answer(got) == {"result": None, "metadata": {**ask, "id": number}}
     assert stand.send(BOARD, x.ActionResult(number, "sleep", [1], None)) == []
     assert stand.core.n_late == 2
+
+
+def test_actions_that_nobody_answers_do_not_pile_up(stand):
+    ask = x.Control("ACTION", {"client_name": "LArPix board", "action_name": "sleep", "params": [1]})
+    for _ in range(MOST_PENDING):
+        assert answer(stand.send(OPERATOR, ask))["result"] == "pending"
+    got = stand.send(OPERATOR, ask)
+    assert answer(got)["result"].startswith(f"ERROR: {MOST_PENDING} actions are not answered")
+    assert [who for who, _ in got] == [OPERATOR]
+    stand.send(BOARD, x.ActionResult(1, "sleep", [1], None))
+    assert answer(stand.send(OPERATOR, ask))["result"] == "pending"
+
+
+def test_components_without_end_are_refused(stand):
+    for i in range(2, MOST_CLIENTS):
+        stand.register(b"%d" % i, f"component {i}", "NOISE")
+    ((_, refused),) = stand.register(b"more", "one more", "NOISE")
+    assert refused.reason.startswith(f"There are {MOST_CLIENTS} components")
+    assert isinstance(stand.register(STORAGE, "Offline storage", "CONSUMER")[0][1], x.Registered)
 
 
 def test_a_component_that_dies_answers(stand):

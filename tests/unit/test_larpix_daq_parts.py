@@ -1,5 +1,6 @@
 """Parts of larpix-daq's components that need no network: blocks, chips, layouts, maps, books, arguments."""
 
+import errno
 import struct
 import zlib
 
@@ -174,6 +175,20 @@ def test_a_book_gives_every_number_once(tmp_path):
     assert fourth.open_run() == OpenRun(3, "ann", {"LArPix board": "i"}, is_running=False)
     assert fourth.prepare("ann", "", {}, {}) == 4
     fourth.close()
+
+
+def test_a_line_that_the_disk_refused_is_not_in_the_book(tmp_path, monkeypatch):
+    path = tmp_path / "runs.jsonl"
+    book = FileBook(path)
+    assert book.prepare("ann", "", {}, {}) == 1
+    before = path.read_bytes()
+    with monkeypatch.context() as patch:
+        patch.setattr("os.fsync", lambda _file: (_ for _ in ()).throw(OSError(errno.ENOSPC, "No space left")))
+        with pytest.raises(StoreError, match=r"Run 2 cannot be booked .* No space left"):
+            book.prepare("ann", "", {}, {})
+    assert path.read_bytes() == before
+    assert book.prepare("ben", "", {}, {}) == 2
+    book.close()
 
 
 def test_names_of_files_are_never_used_twice(tmp_path):

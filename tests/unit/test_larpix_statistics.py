@@ -57,8 +57,8 @@ def test_rates_are_of_the_window_and_fall_to_nothing():
         statistics.add(hits(50, chip_id=12), 2, word.V2)
         statistics.advance(float(second))
     assert statistics.rate_hz == 150
-    assert statistics.group_rates() == {1: 100, 2: 50}
-    assert statistics.chip_rates()["rate_hz"].tolist() == [100, 50]
+    assert statistics.chips[:, 0].tolist() == [1, 2]
+    assert statistics.rates().sum(1).tolist() == [100, 50]
     for second in range(6, 9):
         statistics.advance(float(second))
     assert statistics.rate_hz == 0
@@ -74,7 +74,7 @@ def test_a_chip_that_begins_within_the_window():
     statistics.advance(3.0)
     assert statistics.rate_hz == 10
     statistics.add(hits(30, chip_id=99), 1, word.V2)
-    assert statistics.chip_rates()["rate_hz"].tolist() == [10, 0]
+    assert statistics.rates().sum(1).tolist() == [10, 0]
 
 
 def test_fifo_flags():

@@ -48,7 +48,7 @@ def ask(
             f"{address}:{port} did not answer {method} within {timeout:g} s.",
             "Start the core, or name it: --core, --core-port.",
         )
-    said = answer["message"]
+    said = answer["message"] if isinstance(answer["message"], dict) else {"result": answer["message"]}
     result = said.get("result")
     if not json:
         print(result if isinstance(result, str) else json_text.dumps(result, indent=1))

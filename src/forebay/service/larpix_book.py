@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import json
 import os
@@ -28,15 +29,15 @@ class FileBook:
     def __init__(self, path: Path) -> None:
         self._path = path
         try:
-            self._file = path.open("a+", encoding="utf-8")
+            self._file = path.open("ab+", buffering=0)
         except OSError as error:
             raise _not_opened(path, error) from error
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             self._file.seek(0)
-            lines = self._file.read().split("\n")
+            lines = self._file.read().decode("utf-8", "replace").split("\n")
             if lines[-1]:
-                self._file.write("\n")  # a line that was cut off is left alone
+                self._file.write(b"\n")  # a line that was cut off is left alone
         except OSError as error:
             self._file.close()
             raise _not_opened(path, error) from error
@@ -53,12 +54,21 @@ class FileBook:
                 self.end(run, CUT_OFF, {})
 
     def _write(self, what: str, run: int, **more: Any) -> None:
+        line = json.dumps({"run": run, "what": what, "time": m.now(), **more}).encode() + b"\n"
         try:
-            self._file.write(json.dumps({"run": run, "what": what, "time": m.now(), **more}) + "\n")
-            self._file.flush()
-            os.fsync(self._file.fileno())
+            end = self._file.seek(0, os.SEEK_END)
+            try:
+                if self._file.write(line) != len(line):
+                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+                os.fsync(self._file.fileno())
+            except OSError:
+                self._file.truncate(end)  # what was refused is not there, not even a part of it
+                raise
         except OSError as error:
-            raise StoreError(f"Run {run} cannot be booked in {self._path}: {error.strerror}.") from error
+            todo = "Make room on the disk."
+            raise StoreError(
+                f"Run {run} cannot be booked in {self._path}: {error.strerror}.", todo
+            ) from error
 
     def open_run(self) -> OpenRun | None:
         """See `forebay.front.larpix.book.Book`."""

@@ -20,6 +20,7 @@ BOARD_GROUP: Final = "BOARD"
 """Group of the components that make data."""
 
 HEARTBEATS_MS: Final = (10, 60_000)
+MOST_CLIENTS: Final = 256
 
 
 @dataclass
@@ -84,6 +85,8 @@ class Clients:
                 f"There is a component named {new.name} already. Stop it, or wait until it is given up, "
                 f"{BEATS} heartbeats after its end."
             )
+        if before is None and len(self.by_identity) >= MOST_CLIENTS:
+            return f"There are {MOST_CLIENTS} components, and no room for more. Stop one."
         client = Client(
             identity,
             new.name,

@@ -15,6 +15,9 @@ from forebay.wire import xylem as x
 
 UNKNOWN: Final = "This core does not know the component; it was given up, or the core is new. Register again."
 
+MOST_PENDING: Final = 1000
+"""Actions that components may be asked for and have not answered; one beyond them is refused."""
+
 Say = Callable[[str, dict[str, Any]], None]
 """Takes what happened, and its fields: the audit."""
 
@@ -180,16 +183,24 @@ class Conductor:
         metadata = {name: payload.get(name) for name in ("client_name", "action_name", "params")}
         self._say("action asked for", {"who": who, **metadata})
         client = self.clients.named(str(metadata["client_name"]))
+        name = metadata["action_name"]
         params = [] if metadata["params"] is None else metadata["params"]
-        if client is None or not isinstance(metadata["action_name"], str) or not isinstance(params, list):
-            said = {"result": "ERROR: Unable to send action", "metadata": {**metadata, "id": None}}
-            self._answer(identity, "ACTION RESULT", said, asked.more)
+        if client is None or not isinstance(name, str) or not isinstance(params, list):
+            self._refuse_action(identity, asked, metadata, "Unable to send action")
+            return
+        if len(self._pending) >= MOST_PENDING:
+            why = f"{MOST_PENDING} actions are not answered yet; start the component again"
+            self._refuse_action(identity, asked, metadata, why)
             return
         number = self._next_id()
         metadata["id"] = number
         self._pending[number] = _Pending(identity, client.identity, metadata, asked.more)
-        self._send(client.identity, x.Action(number, metadata["action_name"], params))
+        self._send(client.identity, x.Action(number, name, params))
         self._answer(identity, "ACTION TICKET", {"result": "pending", "metadata": metadata}, asked.more)
+
+    def _refuse_action(self, identity: bytes, asked: x.Control, metadata: dict[str, Any], why: str) -> None:
+        said = {"result": f"ERROR: {why}", "metadata": {**metadata, "id": None}}
+        self._answer(identity, "ACTION RESULT", said, asked.more)
 
     def tick(self, now: float) -> None:
         """Give up components that are silent, and transitions that take too long."""

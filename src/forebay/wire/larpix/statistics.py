@@ -27,7 +27,6 @@ FIFO_FLAGS: Final = ("local_half", "local_full", "shared_half", "shared_full")
 CHANNEL_RATE: Final = np.dtype(
     [("io_group", "u1"), ("io_channel", "u1"), ("chip_id", "u1"), ("channel_id", "u1"), ("rate_hz", "f8")]
 )
-CHIP_RATE: Final = np.dtype([("io_group", "u1"), ("io_channel", "u1"), ("chip_id", "u1"), ("rate_hz", "f8")])
 
 _NO_CHIP = -1
 
@@ -162,20 +161,6 @@ class ChipStatistics:
     def rate_hz(self) -> float:
         """Data words a second of all chips; 0 when data stop."""
         return float(self.rates().sum())
-
-    def group_rates(self) -> dict[int, float]:
-        """Return io group -> data words a second."""
-        rates = self.rates().sum(1)
-        groups = self.chips[:, 0]
-        return {int(one): float(rates[groups == one].sum()) for one in np.unique(groups)}
-
-    def chip_rates(self) -> NDArray[np.void]:
-        """Return (chip,) of `CHIP_RATE`."""
-        rates = np.zeros(self._n, CHIP_RATE)
-        for i, name in enumerate(("io_group", "io_channel", "chip_id")):
-            rates[name] = self.chips[:, i]
-        rates["rate_hz"] = self.rates().sum(1)
-        return rates
 
     def channel_rates(self) -> NDArray[np.void]:
         """Return `CHANNEL_RATE` of every channel that ever sent something."""
