@@ -90,7 +90,7 @@ def test_a_run_with_parts_of_both(stand, theirs):
     answers = stand.peer_operator("prepare_physics_run", "begin_physics_run", "get_boards")
     assert [one[-1]["message"]["result"] for one in answers[:2]] == ["UPDATED", "UPDATED"], answers
     assert answers[2][-1]["message"]["result"]["current"] == "pcb-1"
-    stand.until(lambda: sum(one.stat().st_size for one in (stand.directory / "data").iterdir()) > 0)
+    stand.until_data(0)
     stand.peer_operator('run_routine:["hello_world", "you"]')
     (ended,) = stand.peer_operator("end_physics_run")
     assert ended[-1]["message"]["result"] == "UPDATED"
@@ -159,9 +159,8 @@ def test_their_producer_reads_our_data_server(stand):
     command = [PEER_PYTHON.absolute(), PEER, stand.core_port, "producer", *words]
     stand.spawn("producer", command, cwd=stand.directory)
     stand.until_clients(set(NAMES.values()) - {NAMES["online_monitor"]})
-    for method in ("prepare_run", "begin_run"):
-        assert stand.ask(method)["result"] == "UPDATED"
-    stand.until(lambda: sum(one.stat().st_size for one in (stand.directory / "data").iterdir()) > 20_000)
+    stand.begin_run()
+    stand.until_data(20_000)
     stand.ask("end_run")
     stand.until(lambda: len(stand.files()) == 1)
     with h5py.File(stand.files()[0], "r") as file:

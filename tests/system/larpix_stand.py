@@ -86,6 +86,16 @@ class DaqStand:
             assert time.monotonic() < end, self.errors()
             time.sleep(0.05)
 
+    def begin_run(self):
+        """Prepare a run and begin it."""
+        for method in ("prepare_run", "begin_run"):
+            said = self.ask(method)
+            assert said["result"] == "UPDATED", said
+
+    def until_data(self, n_bytes=30_000):
+        """Wait until so much of a run is stored."""
+        self.until(lambda: sum(one.stat().st_size for one in (self.directory / "data").iterdir()) > n_bytes)
+
     def errors(self):
         return "\n".join(f"== {one.name}\n{one.read_text()[-3000:]}" for one in self.directory.glob("*.err"))
 

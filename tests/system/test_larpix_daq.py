@@ -23,16 +23,11 @@ def stand(tmp_path):
     stand.close()
 
 
-def run(stand):
-    for method in ("prepare_run", "begin_run"):
-        assert stand.ask(method)["result"] == "UPDATED"
-
-
 def test_a_run_to_its_last_packet(stand):
     stand.start("log")
     stand.start_all()
-    run(stand)
-    stand.until(lambda: sum(one.stat().st_size for one in (stand.directory / "data").iterdir()) > 30_000)
+    stand.begin_run()
+    stand.until_data()
     assert stand.ask("end_run")["result"] == "UPDATED"
     (end,) = stand.ended()
     account = end["account"]
@@ -53,7 +48,7 @@ def test_a_full_disk_stops_the_run_with_its_reason(stand):
     stand.start("aggregator")
     stand.start("offline_storage")
     stand.until_clients({"LArPix board", "LArPix aggregator", "Offline storage"})
-    run(stand)
+    stand.begin_run()
     no_room = (2_000_000, 2_000_000)  # from now on: all have confirmed the run
     resource.prlimit(stand.processes["offline_storage"].pid, resource.RLIMIT_FSIZE, no_room)
     stand.until(stand.ended)
@@ -145,7 +140,7 @@ def test_the_monitor_shows_a_run(stand):
         "channel": 0,
         "chip": "1-1-245",
     }
-    run(stand)
+    stand.begin_run()
     stand.until(lambda: json.loads(get("/rates"))["total"] > 500)
     rates = json.loads(get("/api/rates"))
     assert rates["groups"]["1"] == pytest.approx(rates["total"])
@@ -173,8 +168,8 @@ def test_a_board_on_the_network(stand):
     stand.start("aggregator")
     stand.start("offline_storage")
     stand.until_clients({"LArPix board", "LArPix aggregator", "Offline storage"})
-    run(stand)
-    stand.until(lambda: sum(one.stat().st_size for one in (stand.directory / "data").iterdir()) > 30_000)
+    stand.begin_run()
+    stand.until_data()
     assert stand.ask("end_run")["result"] == "UPDATED"
     account = stand.ended()[0]["account"]
     assert account["LArPix board"]["packets_sent"] == account["Offline storage"]["packets_stored"] > 100

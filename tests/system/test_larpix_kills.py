@@ -34,16 +34,6 @@ def stand(tmp_path):
     stand.close()
 
 
-def begin(stand):
-    for method in ("prepare_run", "begin_run"):
-        said = stand.ask(method)
-        assert said["result"] == "UPDATED", said
-
-
-def until_data(stand, n_bytes=30_000):
-    stand.until(lambda: sum(one.stat().st_size for one in (stand.directory / "data").iterdir()) > n_bytes)
-
-
 def end_of(stand):
     """Return how the only run, or the last one, ended, once it has."""
     stand.until(stand.ended)
@@ -54,7 +44,7 @@ def end_of(stand):
 def another_run(stand, names=PARTS):
     stand.until_clients(names)
     before = len(stand.ended())
-    begin(stand)
+    stand.begin_run()
     said = stand.ask("end_run")
     assert said["result"] == "UPDATED", said
     assert len(stand.ended()) == before + 1
@@ -62,8 +52,8 @@ def another_run(stand, names=PARTS):
 
 def test_a_killed_producer_ends_the_run_and_what_it_sent_is_stored(stand):
     stand.start_all("--rate", "20000")
-    begin(stand)
-    until_data(stand)
+    stand.begin_run()
+    stand.until_data()
     stand.kill("producer")
     end = end_of(stand)
     assert end["reason"].startswith("lost LArPix board")
@@ -78,8 +68,8 @@ def test_a_killed_producer_ends_the_run_and_what_it_sent_is_stored(stand):
 
 def test_a_killed_aggregator_ends_the_run_and_what_was_lost_is_counted(stand):
     stand.start_all("--rate", "20000")
-    begin(stand)
-    until_data(stand)
+    stand.begin_run()
+    stand.until_data()
     stand.kill("aggregator")
     end = end_of(stand)
     assert end["reason"].startswith("lost LArPix aggregator")
@@ -94,8 +84,8 @@ def test_a_killed_aggregator_ends_the_run_and_what_was_lost_is_counted(stand):
 
 def test_a_killed_storage_ends_the_run_and_its_file_is_recovered(stand):
     stand.start_all("--rate", "20000")
-    begin(stand)
-    until_data(stand)
+    stand.begin_run()
+    stand.until_data()
     stand.kill("offline_storage")
     end = end_of(stand)
     assert end["reason"].startswith("lost Offline storage, whose file is ")
@@ -116,7 +106,7 @@ def test_a_killed_monitor_changes_nothing(stand):
     stand.start("online_monitor")
     everybody = PARTS | {"Online monitor"}
     stand.until_clients(everybody)
-    begin(stand)
+    stand.begin_run()
     stand.kill("online_monitor")
     stand.until_clients(PARTS)
     assert stand.ask("get_state")["result"] == "RUN"
@@ -129,7 +119,7 @@ def test_a_killed_monitor_changes_nothing(stand):
 def test_a_killed_log_is_written_on(stand):
     stand.start("log")
     stand.start_all("--rate", "20000")
-    begin(stand)
+    stand.begin_run()
     log = stand.directory / "log.txt"
     stand.until(lambda: '"state": "RUN"' in log.read_text())
     stand.kill("log")
@@ -141,10 +131,10 @@ def test_a_killed_log_is_written_on(stand):
 
 def test_a_run_goes_on_without_its_core(stand):
     stand.start_all("--rate", "20000")
-    begin(stand)
-    until_data(stand)
+    stand.begin_run()
+    stand.until_data()
     stand.kill("core")
-    until_data(stand, 100_000)  # data do not need it
+    stand.until_data(100_000)  # data do not need it
     stand.start("core")
     stand.until_clients(PARTS)
     where = stand.ask("get_state")
@@ -160,8 +150,8 @@ def test_a_run_goes_on_without_its_core(stand):
 
 def test_a_run_whose_core_is_killed_while_it_ends_is_ended_by_the_next_one(stand):
     stand.start_all("--rate", "20000")
-    begin(stand)
-    until_data(stand)
+    stand.begin_run()
+    stand.until_data()
     answers = stand.operator().end_physics_run(timeout=0.01)
     assert next(answers) is None  # it has been asked
     stand.until(lambda: "state=STOP" in (stand.directory / "core.err").read_text())
@@ -175,7 +165,7 @@ def test_a_run_whose_core_is_killed_while_it_ends_is_ended_by_the_next_one(stand
 
 def test_a_core_that_stands_still_for_a_while_loses_nobody(stand):
     stand.start_all("--rate", "20000")
-    begin(stand)
+    stand.begin_run()
     stand.processes["core"].send_signal(signal.SIGSTOP)
     end = time.monotonic() + 2.5  # longer than all have patience with each other
     stand.until(lambda: time.monotonic() > end)
@@ -192,8 +182,8 @@ def test_a_run_ends_if_core_and_producer_are_killed(stand):
     for script in ("producer", "aggregator", "offline_storage"):
         stand.start(script)
     stand.until_clients(PARTS)
-    begin(stand)
-    until_data(stand)
+    stand.begin_run()
+    stand.until_data()
     stand.kill("core")
     stand.kill("producer")
     stand.start("core", "--confirm", "3")
@@ -206,8 +196,8 @@ def test_a_run_ends_if_core_and_producer_are_killed(stand):
 
 def test_no_run_begins_by_itself_after_everything_was_killed(stand):
     stand.start_all("--rate", "20000")
-    begin(stand)
-    until_data(stand)
+    stand.begin_run()
+    stand.until_data()
     for name in ("core", "producer", "aggregator", "offline_storage"):
         stand.kill(name)
     stand.start_all("--rate", "20000")
@@ -238,7 +228,7 @@ def test_a_killed_operator_leaves_the_run_to_others(stand):
 
 def test_a_second_component_of_a_name_is_refused_and_the_first_goes_on(stand):
     stand.start_all("--rate", "20000")
-    begin(stand)
+    stand.begin_run()
     first = stand.processes.pop("offline_storage")
     stand.start("offline_storage")
     stand.until(lambda: "There is a component named Offline storage already" in stand.errors())

@@ -27,10 +27,8 @@ def stand(tmp_path):
 
 
 def run(stand, n_bytes=30_000, *, is_good=True):
-    for method in ("prepare_run", "begin_run"):
-        said = stand.ask(method)
-        assert said["result"] == "UPDATED", said
-    stand.until(lambda: sum(one.stat().st_size for one in (stand.directory / "data").iterdir()) > n_bytes)
+    stand.begin_run()
+    stand.until_data(n_bytes)
     said = stand.ask("end_run")
     assert said["result"] == "UPDATED", said
     (end,) = stand.ended()
@@ -84,8 +82,7 @@ def test_chips_of_which_the_storage_was_not_told_end_the_run_with_the_reason(sta
     stand.start("aggregator")
     stand.start("offline_storage")
     stand.until_clients(EVERYBODY)
-    for method in ("prepare_run", "begin_run"):
-        assert stand.ask(method)["result"] == "UPDATED"
+    stand.begin_run()
     stand.until(stand.ended)
     (end,) = stand.ended()
     assert "Start the storage with --asic 1,2" in end["reason"]

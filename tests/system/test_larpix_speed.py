@@ -40,8 +40,7 @@ def test_what_boards_sent_is_stored(stand):
     for script in ("aggregator", "offline_storage", "online_monitor"):
         stand.start(script)
     stand.until_clients(PARTS)
-    for method in ("prepare_run", "begin_run"):
-        assert stand.ask(method)["result"] == "UPDATED"
+    stand.begin_run()
     options = f"--rate {RATE / N_BOARDS} --count {RATE * SECONDS // N_BOARDS} --asic 1 --hwm 0 --patience 5"
     for group, port in ports.items():
         words = f"larpix simulate -p {port} --io-group {group} {options} --wait --json"
@@ -78,9 +77,8 @@ def test_a_run_of_boards_that_go_on_ends_with_a_second(stand):
     for script in ("aggregator", "offline_storage"):
         stand.start(script)
     stand.until_clients(PARTS - {"Online monitor"})
-    for method in ("prepare_run", "begin_run"):
-        assert stand.ask(method)["result"] == "UPDATED"
-    stand.until(lambda: sum(one.stat().st_size for one in (stand.directory / "data").iterdir()) > 30_000)
+    stand.begin_run()
+    stand.until_data()
     assert stand.ask("end_run")["result"] == "UPDATED"
     account = stand.ended()[0]["account"]
     board = account["LArPix board"]
@@ -95,8 +93,7 @@ def test_all_end_cleanly_by_ctrl_c(stand):
     stand.start_all()
     stand.start("online_monitor")
     stand.until_clients(PARTS)
-    for method in ("prepare_run", "begin_run"):
-        assert stand.ask(method)["result"] == "UPDATED"
+    stand.begin_run()
     for process in stand.processes.values():
         process.send_signal(signal.SIGINT)
     codes = {name: process.wait(30) for name, process in stand.processes.items()}
