@@ -5,6 +5,7 @@ import os
 import pytest
 
 from forebay.errors import ServiceError
+from forebay.service.daemon import End
 from forebay.service.daq_names import control_of, pid_file_of, running
 
 pytestmark = pytest.mark.flow
@@ -38,7 +39,7 @@ def test_what_runs_is_found_by_part_and_instance():
     assert running("Writer", "two") == []
     with pytest.raises(ServiceError, match="running already"):
         pid_file_of("Receiver", "Log").take()
-    pid_file_of("Receiver", "Tel").sign_off(fds[1], "")
+    pid_file_of("Receiver", "Tel").sign_off(fds[1], End())
     assert running("Receiver") == ["Log"]
     for fd in fds:
         os.close(fd)

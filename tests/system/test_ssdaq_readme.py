@@ -83,7 +83,7 @@ def test_every_readout_sent_is_in_the_file_whole_and_once(ssdaq, tmp_path):
         ssdaq.simulate(100)
         ssdaq.wait_readouts(500)
         said = listener.communicate(timeout=PATIENCE_S)[0]
-        ssdaq.good("stop", "dw")
+        assert "; 100 readouts never came" in ssdaq.good("stop", "dw")  # those that were withheld
         status = ssdaq.status()
         ssdaq.good("stop", "roa")
         expected = [*range(1, 201), *range(301, 401), *range(1, 101)]

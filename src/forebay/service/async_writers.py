@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from forebay.service.readout_successor import SSFileWriterB
 from forebay.service.sof_writer import SofWriter, TimestampWriter, TriggerWriter
@@ -12,19 +13,44 @@ from forebay.service.sof_writer import SofWriter, TimestampWriter, TriggerWriter
 _TELESCOPE = ("127.0.0.101", 9006)
 
 
+class _MakesWriter(Protocol):
+    def __call__(
+        self,
+        file_prefix: str,
+        ip: str,
+        port: int,
+        folder: str | Path,
+        file_enumerator: str | None,
+        filesize_lim: float | None,
+        /,
+    ) -> SSFileWriterB | SofWriter: ...
+
+
 class AsyncWriter:
-    """A writer that was started, and that coroutines close.
+    """A writer that coroutines close; parameters as of `SSFileWriterB`.
 
     Attributes
     ----------
     loop, name:
-        As they were given.
+        As they were given; `name` without is that of the class.
     """
 
-    def __init__(self, writer: SSFileWriterB | SofWriter, loop: Any, name: str) -> None:
-        self.loop, self.name = loop, name
-        self._writer = writer
-        writer.start()
+    _write: _MakesWriter
+
+    def __init__(
+        self,
+        file_prefix: str,
+        ip: str,
+        port: int,
+        folder: str | Path = "",
+        file_enumerator: str | None = None,
+        filesize_lim: float | None = None,
+        loop: Any = None,
+        name: str = "",
+    ) -> None:
+        self.loop, self.name = loop, name or type(self).__name__
+        self._writer = self._write(file_prefix, ip, port, folder, file_enumerator, filesize_lim)
+        self._writer.start()
 
     @property
     def counters(self) -> dict[str, int]:
@@ -68,8 +94,6 @@ class ASlowSignalWriter(AsyncWriter):
 
     Parameters
     ----------
-    loop:
-        Taken and not used.
     telescope:
         IP and port at which directions are published; None for none of them.
     """
@@ -79,49 +103,21 @@ class ASlowSignalWriter(AsyncWriter):
         file_prefix: str,
         ip: str,
         port: int,
-        folder: str | Path = "",
-        file_enumerator: str | None = None,
-        filesize_lim: float | None = None,
-        loop: Any = None,
-        name: str = "ASlowSignalWriter",
-        *,
+        *rest: Any,
         telescope: tuple[str, int] | None = _TELESCOPE,
+        **more: Any,
     ) -> None:
-        where = (file_prefix, ip, port, folder, file_enumerator, filesize_lim)
-        super().__init__(SSFileWriterB(*where, telescope=telescope), loop, name)
+        self._write = partial(SSFileWriterB, telescope=telescope)
+        super().__init__(file_prefix, ip, port, *rest, **more)
 
 
 class ATimestampWriter(AsyncWriter):
-    """Writes time stamps of triggers; parameters as of `ASlowSignalWriter`."""
+    """Writes time stamps of triggers."""
 
-    def __init__(
-        self,
-        file_prefix: str,
-        ip: str,
-        port: int,
-        folder: str | Path = "",
-        file_enumerator: str | None = None,
-        filesize_lim: float | None = None,
-        loop: Any = None,
-        name: str = "ATimestampWriter",
-    ) -> None:
-        where = (file_prefix, ip, port, folder, file_enumerator, filesize_lim)
-        super().__init__(TimestampWriter(*where), loop, name)
+    _write = TimestampWriter
 
 
 class ATriggerWriter(AsyncWriter):
-    """Writes trigger patterns; parameters as of `ASlowSignalWriter`."""
+    """Writes trigger patterns."""
 
-    def __init__(
-        self,
-        file_prefix: str,
-        ip: str,
-        port: int,
-        folder: str | Path = "",
-        file_enumerator: str | None = None,
-        filesize_lim: float | None = None,
-        loop: Any = None,
-        name: str = "ATriggerWriter",
-    ) -> None:
-        where = (file_prefix, ip, port, folder, file_enumerator, filesize_lim)
-        super().__init__(TriggerWriter(*where), loop, name)
+    _write = TriggerWriter

@@ -18,15 +18,23 @@ from forebay.errors import ConfigError, ServiceError
 from forebay.runtime import private_directory, socket_path
 
 _READY = b"ready"
-_ENDED = "ended"
+_ENDED, _FAILED = "ended", "failed"
+
+
+@dataclass(frozen=True)
+class End:
+    """How a process ended: why it failed, or what else is to be known of its work; empty if nothing."""
+
+    failure: str = ""
+    remark: str = ""
 
 
 @dataclass(frozen=True)
 class PidFile:
     """Who runs under a name: the file is locked as long as its process lives, whatever becomes of the pid.
 
-    It says ``PID START`` (start in clock ticks since boot) while the process lives, then ``ended`` and, if
-    it failed, why.
+    It says ``PID START`` (start in clock ticks since boot) while the process lives, then ``failed`` and why,
+    or ``ended`` and, if there is something, what is to be known.
 
     Parameters
     ----------
@@ -72,16 +80,17 @@ class PidFile:
         _rewrite(fd, f"{os.getpid()} {_started(os.getpid())}")
 
     @staticmethod
-    def sign_off(fd: int, failure: str) -> None:
+    def sign_off(fd: int, end: End) -> None:
         """Write down how this process ended."""
-        _rewrite(fd, f"{_ENDED} {' '.join(failure.split())}")
+        word = _FAILED if end.failure else _ENDED
+        _rewrite(fd, f"{word} {' '.join((end.failure or end.remark).split())}")
 
     def _words(self) -> list[str]:
         text = self.path.read_text(encoding="utf-8") if self.path.exists() else ""
         return text.split(" ", 1) if " " in text else [text or "?", ""]
 
-    def stop(self, timeout: float) -> str:
-        """Let the process stop, wait until it has, and return why it failed; empty if it did not.
+    def stop(self, timeout: float) -> End:
+        """Let the process stop, wait until it has, and return how it ended.
 
         Raises
         ------
@@ -89,7 +98,7 @@ class PidFile:
             If nothing runs under this name, or does not end within `timeout` seconds.
         """
         pid_text, start = self._words()
-        if pid_text == _ENDED and start:
+        if pid_text == _FAILED:
             raise ServiceError(f"{self.name} is not running: it ended because {start}", "Start it again.")
         if not pid_text.isdecimal() or _started(pid := int(pid_text)) != start:
             raise ServiceError(f"{self.name} is not running.", "Start it first.")
@@ -108,8 +117,10 @@ class PidFile:
                 )
         finally:
             os.close(process)
-        word, failure = self._words()
-        return failure if word == _ENDED else "it ended without a word"
+        word, said = self._words()
+        if word == _ENDED:
+            return End(remark=said)
+        return End(said if word == _FAILED else "it ended without a word")
 
 
 def _rewrite(fd: int, text: str) -> None:
@@ -195,9 +206,16 @@ def start_daemon(
 
 
 class Told:
-    """How a daemon tells those who started it that it is ready, or why it failed."""
+    """How a daemon tells those who started it that it is ready, or why it failed.
+
+    Attributes
+    ----------
+    remark:
+        What is to be known of its work at the end, for those who stop it.
+    """
 
     def __init__(self, fd: int) -> None:
+        self.remark = ""
         self._fd = fd
 
     def ready(self) -> None:
@@ -227,9 +245,9 @@ def as_daemon(fds: str) -> Iterator[Told]:
         yield told
     except BaseException as error:
         told.failed(str(error))
-        PidFile.sign_off(lock, str(error) or type(error).__name__)
+        PidFile.sign_off(lock, End(str(error) or type(error).__name__))
         raise
-    PidFile.sign_off(lock, "")
+    PidFile.sign_off(lock, End(remark=told.remark))
 
 
 @contextmanager
@@ -240,10 +258,10 @@ def in_foreground(pid_file: PidFile) -> Iterator[None]:
         PidFile.sign(lock)
         yield
     except BaseException as error:
-        PidFile.sign_off(lock, str(error) or type(error).__name__)
+        PidFile.sign_off(lock, End(str(error) or type(error).__name__))
         raise
     else:
-        PidFile.sign_off(lock, "")
+        PidFile.sign_off(lock, End())
     finally:
         os.close(lock)
 

@@ -12,14 +12,16 @@ from typing import Any
 
 from forebay.errors import ConfigError, ForebayError, ServiceError
 from forebay.front.ssdaq.components import Component, Part, chosen, home_config, read_components
-from forebay.service.daemon import in_foreground, start_daemon
+from forebay.service.daemon import PidFile, in_foreground, start_daemon
 from forebay.service.daq_names import control_of, pid_file_of, running
 from forebay.service.readout_control import default_control
 from forebay.stream.request import ask
 
 _MODULE = "forebay.service.daq_daemons"
 _ANSWER_S = 5.0
-_STOP_S = 60.0
+STOP_S = 60.0
+"""How long a restart waits for the end."""
+
 _WHAT = {"Receiver": "receiver", "Writer": "writer"}
 
 
@@ -44,26 +46,7 @@ def components_of(asked: Namespace, part: Part) -> list[Component]:
         changes["folder"] = asked.output_folder
     if "file_prefix" in changes and len(found) > 1:
         raise ConfigError("One prefix for the files of several writers.", "Name one writer.")
-    return [_changed(one, changes) for one in found]
-
-
-def _changed(component: Component, changes: dict[str, Any]) -> Component:
-    """Return a component with these settings, and with its paths seen from here."""
-    settings = component.settings.model_copy(update=changes)
-    absolute = {
-        name: value.absolute() for name, value in settings if isinstance(value, Path)
-    }  # a daemon lives in /
-    settings = settings.model_copy(update=absolute)
-    daemon = component.daemon.model_copy(
-        update={"stdout": component.daemon.stdout.absolute(), "stderr": component.daemon.stderr.absolute()}
-    )
-    publishers = {
-        name: one.model_copy(update={"file_name": one.file_name.absolute()})
-        if hasattr(one, "file_name")
-        else one
-        for name, one in component.publishers.items()
-    }
-    return Component(component.name, component.part, component.kind, daemon, settings, publishers)
+    return [one.changed(changes) for one in found]
 
 
 def start(asked: Namespace, part: Part) -> None:
@@ -76,19 +59,28 @@ def start(asked: Namespace, part: Part) -> None:
     """
     found = components_of(asked, part)
     if asked.daemon:
-        _each(found, lambda one: _started(one, asked.instance))
+        _each(found, lambda one: started(one, _pid_file(one, asked), asked.instance))
         return
     if len(found) > 1:
         names = ", ".join(one.name for one in found)
         raise ConfigError(f"Several cannot run in the foreground: {names}.", "Give -d, or name one.")
+    run_here(found[0], _pid_file(found[0], asked), asked.instance)
+
+
+def _pid_file(one: Component, asked: Namespace) -> PidFile:
+    return pid_file_of(one.part, one.name, asked.instance)
+
+
+def run_here(one: Component, pid_file: PidFile, instance: str) -> None:
+    """Run a component in the foreground until a signal; raises as `start`."""
     from forebay.service.daq_daemons import run
 
-    with in_foreground(pid_file_of(part, found[0].name, asked.instance)):
-        run(found[0], asked.instance, lambda: None)
+    with in_foreground(pid_file):
+        run(one, instance, lambda: None)
 
 
-def _started(one: Component, instance: str) -> str:
-    pid_file = pid_file_of(one.part, one.name, instance)
+def started(one: Component, pid_file: PidFile, instance: str) -> str:
+    """Start a component in the background and return what to say of it; raises as `start`."""
     logs = one.daemon.stdout, one.daemon.stderr
     pid = start_daemon(_MODULE, [one.part, instance], json.dumps(one.plain()), pid_file, *logs)
     return f"{one.name} runs as process {pid}; its log is {logs[1]}"
@@ -106,7 +98,7 @@ def stop(asked: Namespace, part: Part) -> None:
     wanted = _matching(names, asked.names, part) if asked.names else names
     if not wanted:
         raise ServiceError(f"No {_WHAT[part]} is running.", "Start it first.")
-    _each(wanted, lambda name: _stopped(part, name, asked.instance, asked.timeout))
+    _each(wanted, lambda name: stopped(name, pid_file_of(part, name, asked.instance), asked.timeout))
 
 
 def _matching(names: Sequence[str], prefixes: Sequence[str], part: Part) -> list[str]:
@@ -117,10 +109,12 @@ def _matching(names: Sequence[str], prefixes: Sequence[str], part: Part) -> list
     return [name for name in names if name.startswith(tuple(prefixes))]
 
 
-def _stopped(part: Part, name: str, instance: str, timeout: float) -> str:
-    if failure := pid_file_of(part, name, instance).stop(timeout):
-        raise ServiceError(f"{name} has ended, but not well: {failure}", "Its log says more.")
-    return f"{name} has ended"
+def stopped(name: str, pid_file: PidFile, timeout: float) -> str:
+    """Stop a component and return what to say of it; `ServiceError` if it did not run, or end well."""
+    end = pid_file.stop(timeout)
+    if end.failure:
+        raise ServiceError(f"{name} has ended, but not well: {end.failure}", "Its log says more.")
+    return f"{name} has ended" + (f"; {end.remark}" if end.remark else "")
 
 
 def restart(asked: Namespace, part: Part) -> None:
@@ -129,10 +123,10 @@ def restart(asked: Namespace, part: Part) -> None:
     are_running = set(running(part, asked.instance))
 
     def again(one: Component) -> str:
-        was = f"{one.name} is not running."
+        was, pid_file = f"{one.name} is not running.", _pid_file(one, asked)
         if one.name in are_running:
-            was = _stopped(part, one.name, asked.instance, _STOP_S)
-        return f"{was}\n{_started(one, asked.instance)}"
+            was = stopped(one.name, pid_file, STOP_S)
+        return f"{was}\n{started(one, pid_file, asked.instance)}"
 
     _each(found, again)
 

@@ -1,12 +1,13 @@
-"""The receivers and writers of SSDAQ 0.9 as processes, in the background or not."""
+"""The receivers and writers of SSDAQ, 0.7 and 0.9, as processes, in the background or not."""
 
 from __future__ import annotations
 
+import glob
 import logging
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from typing import Any, get_args
+from typing import Any
 
 from forebay.errors import ConfigError, ForebayError, StoreError
 from forebay.front.ssdaq.component_settings import RawFile
@@ -16,6 +17,8 @@ from forebay.front.ssdaq.publisher import configured
 from forebay.service import receiver_classes
 from forebay.service.daemon import as_daemon, bind_to_cores
 from forebay.service.daq_names import control_of
+from forebay.service.file_writer import never_came, say_written, write_until
+from forebay.service.host import abandoned_parts
 from forebay.service.log_sender import logs_sent
 from forebay.service.message_receiver import Outlet
 from forebay.service.monitored import monitored
@@ -27,21 +30,23 @@ from forebay.service.receiver_classes import Receiver
 
 Ready = Callable[[], None]
 
-_POLL_S = 0.1
-
 
 def main() -> None:
     """Run as ``python -m forebay.service.daq_daemons PART INSTANCE --fds=...``."""
-    part, instance, fds = sys.argv[1], sys.argv[2], sys.argv[3].removeprefix("--fds=")
-    for one in get_args(Part):
-        if one == part:
-            with as_daemon(fds) as told:
-                (component,) = parse_components(sys.stdin.read(), one, "the configuration")
-                run(component, instance, told.ready)
+    word, instance, fds = sys.argv[1], sys.argv[2], sys.argv[3].removeprefix("--fds=")
+    with as_daemon(fds) as told:
+        part: Part = "Writer" if word == "Writer" else "Receiver"
+        (component,) = parse_components(sys.stdin.read(), part, "the configuration")
+        told.remark = run(component, instance, told.ready)
 
 
-def run(component: Component, instance: str, ready: Ready) -> None:
-    """Run one until SIGTERM, SIGINT or SIGHUP; `ready` is called when it works.
+def run(component: Component, instance: str, ready: Ready) -> str:
+    """Run one until SIGTERM, SIGINT or SIGHUP; return what else is to be known of its work, mostly nothing.
+
+    Parameters
+    ----------
+    ready:
+        Called when it works.
 
     Raises
     ------
@@ -52,10 +57,11 @@ def run(component: Component, instance: str, ready: Ready) -> None:
     log_to_stderr(component.name, logging.getLevelName(life.log_level))
     if life.set_taskset:
         bind_to_cores(life.cores)
+    remark = ""
     with logs_sent(life.log_server, component.name):
         try:
             if component.part == "Writer":
-                _write(component, ready)
+                remark = _write(component, ready)
             elif component.kind == "ReadoutAssembler":
                 _assemble(component, instance, ready)
             else:
@@ -64,6 +70,7 @@ def run(component: Component, instance: str, ready: Ready) -> None:
             say("failed", logging.ERROR, reason=error)
             raise
         say("ended")
+    return remark
 
 
 def _assemble(component: Component, instance: str, ready: Ready) -> None:
@@ -135,21 +142,17 @@ def _outlet(name: str, settings: Publisher | RawFile) -> Outlet:
     return MessagePublisher(settings.ip, settings.port, settings.mode, name=named, topic=topic)
 
 
-def _write(component: Component, ready: Ready) -> None:
+def _write(component: Component, ready: Ready) -> str:
     settings = component.settings
     if not settings.folder.is_dir():
         raise StoreError(f"The folder {settings.folder} is not there.", "Make it, or name another (-o).")
     writer = _writer(component)
+    for part in abandoned_parts(settings.folder, f"{glob.escape(settings.file_prefix)}*"):
+        say("a writer was killed before", logging.WARNING, recover=f"forebay recover {part}")
     say("writing", source=f"{settings.ip}:{settings.port}", folder=settings.folder)
     with hangup_stops(), stop_on_signal() as stop:
-        writer.start()
-        ready()
-        while not stop.wait(_POLL_S) and writer.is_alive():
-            pass
-        try:
-            writer.close()
-        finally:
-            say("written", files=", ".join(map(str, writer.paths)) or "none", **writer.counters)
+        write_until(stop, writer, say_written, ready)
+    return never_came(writer.counters)
 
 
 def _writer(component: Component) -> Any:

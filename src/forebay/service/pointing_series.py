@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import deque
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -10,11 +12,14 @@ from forebay.store.readout_series import ReadoutSeries
 from forebay.stream.messages import MessageListener
 from forebay.wire import cdts
 
+MOST_WAITING = 10_000
+"""Directions that wait for a file: 2.7 h of one a second."""
+
 
 class PointingSeries:
     """A sink for readouts, beside which it takes what the receiver of telescope data publishes.
 
-    Directions that come before the first readout wait for its file.
+    Directions that come before the first readout wait for its file, the newest `MOST_WAITING` of them.
 
     Parameters
     ----------
@@ -26,14 +31,15 @@ class PointingSeries:
     Attributes
     ----------
     counters:
-        ``pointings`` written, and messages that were ``pointings_malformed``.
+        ``pointings`` written, messages that were ``pointings_malformed``, and those ``pointings_not_written``
+        because too many waited for a file, or none began.
     """
 
     def __init__(self, series: ReadoutSeries, ip: str, port: int) -> None:
-        self.counters = {"pointings": 0, "pointings_malformed": 0}
+        self.counters = dict.fromkeys(("pointings", "pointings_malformed", "pointings_not_written"), 0)
         self._series = series
         self._listener = MessageListener(ip, port)
-        self._waiting: list[bytes] = []
+        self._waiting: deque[bytes] = deque()
         self._is_closed = False
 
     def append(self, readouts: NDArray[np.void]) -> None:
@@ -44,7 +50,10 @@ class PointingSeries:
     def _take(self) -> None:
         self._waiting += self._listener.read(0.0)
         while self._waiting and self._write(self._waiting[0]):
-            del self._waiting[0]
+            self._waiting.popleft()
+        while len(self._waiting) > MOST_WAITING:
+            self._waiting.popleft()
+            self.counters["pointings_not_written"] += 1
 
     def _write(self, message: bytes) -> bool:
         try:
@@ -68,6 +77,7 @@ class PointingSeries:
         self._is_closed = True
         try:
             self._take()
+            self.counters["pointings_not_written"] += len(self._waiting)
         finally:
             self._listener.close()
             self._series.close()

@@ -9,6 +9,7 @@ import threading
 from argparse import Namespace
 from collections import Counter
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from ipaddress import ip_address
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NoReturn
@@ -17,19 +18,16 @@ from forebay.config import default_runtime_dir
 from forebay.errors import ForebayError, ServiceError
 from forebay.front.ssdaq import arguments
 from forebay.front.ssdaq.words import PUBLISH, RESET, STATUS
-from forebay.service.daemon import PidFile, in_foreground, start_daemon
+from forebay.service.daemon import PidFile, in_foreground
 from forebay.service.process import log_to_stderr, stop_on_signal
 from forebay.service.readout_control import default_control, instance_name
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from forebay.front.ssdaq.components import Part
-    from forebay.front.ssdaq.configuration import Assembly, SsdaqConfig
+    from forebay.front.ssdaq.components import Component, Part
 
-_MODULE = "forebay.service.readout_daemons"
 _ANSWER_S = 5.0
-_STOP_S = 60.0
 _BAR = 40  # letters of the longest bar
 _WORDS = {
     "reset-count": f"{RESET} 1",
@@ -109,82 +107,52 @@ def _exit(name: str, work: Callable[[], None]) -> NoReturn:
     raise SystemExit(0)
 
 
-def _kind(asked: Namespace) -> str:
-    return "dw" if asked.what == "dw" else "roa"
-
-
 def _pid_file(asked: Namespace) -> PidFile:
-    return PidFile(default_runtime_dir(), instance_name(_kind(asked), asked.instance))
+    kind = "dw" if asked.what == "dw" else "roa"
+    return PidFile(default_runtime_dir(), instance_name(kind, asked.instance))
 
 
-def _configured(asked: Namespace) -> SsdaqConfig:
-    from forebay.front.ssdaq.components import home_config
+def _component(asked: Namespace) -> Component:
+    """Return what a configuration of 0.7 has of a daemon; it tells nobody how it is, as in 0.7."""
+    from forebay.front.ssdaq.components import home_config, of_predecessor
     from forebay.front.ssdaq.configuration import read_config
 
-    config = read_config(asked.config or (home_config("writer-config") if asked.what == "dw" else None))
-    writer = config.SSFileWriter
-    changes: dict[str, Any] = {"folder": writer.folder.absolute()}
+    is_writer = asked.what == "dw"
+    config = read_config(asked.config or (home_config("writer-config") if is_writer else None))
+    changes: dict[str, Any] = {}
     if getattr(asked, "filename_prefix", None):
         changes["file_prefix"] = asked.filename_prefix
     if getattr(asked, "output_folder", None):
-        changes["folder"] = asked.output_folder.absolute()
-    return config.model_copy(
-        update={
-            "SSFileWriter": writer.model_copy(update=changes),
-            "ReadoutAssembler": _with_absolute_log(config.ReadoutAssembler),
-        }
-    )
-
-
-def _with_absolute_log(assembly: Assembly) -> Assembly:
-    """Return the same with a path that holds in a daemon, too, whose working directory is another."""
-    settings = assembly.SSReadoutAssembler
-    if settings.packet_debug_stream_file is None:
-        return assembly
-    changes = {"packet_debug_stream_file": settings.packet_debug_stream_file.absolute()}
-    return assembly.model_copy(update={"SSReadoutAssembler": settings.model_copy(update=changes)})
+        changes["folder"] = asked.output_folder
+    found = of_predecessor(config, "Writer" if is_writer else "Receiver")
+    return replace(found, name=_pid_file(asked).name).changed(changes, {"monitor": "", "log_server": ""})
 
 
 def _start(asked: Namespace) -> None:
-    config, kind, pid_file = _configured(asked), _kind(asked), _pid_file(asked)
-    if not asked.daemon:
-        from forebay.service.readout_daemons import run
+    from forebay.service.daq_commands import run_here, started
 
-        with in_foreground(pid_file):
-            run(kind, config, asked.instance, lambda: None)
-        return
-    life = config.ReadoutAssemblerDaemon if kind == "roa" else config.ReadoutFileWriterDaemon
-    text = json.dumps(_plain(config))
-    logs = life.stdout.absolute(), life.stderr.absolute()
-    pid = start_daemon(_MODULE, [kind, asked.instance], text, pid_file, *logs)
-    print(f"{pid_file.name} runs as process {pid}; its log is {logs[1]}")
-
-
-def _plain(config: SsdaqConfig) -> dict[str, Any]:
-    """Return a configuration that a reader takes for the same, cores as text."""
-    plain: dict[str, Any] = config.model_dump(mode="json", by_alias=True)
-    for name in ("ReadoutAssemblerDaemon", "ReadoutFileWriterDaemon"):
-        plain[name]["core_id"] = ",".join(map(str, plain[name]["core_id"]))
-    return plain
+    component = _component(asked)
+    if asked.daemon:
+        print(started(component, _pid_file(asked), asked.instance))
+    else:
+        run_here(component, _pid_file(asked), asked.instance)
 
 
 def _restart(asked: Namespace) -> None:
-    _configured(asked)  # a wrong file is found before anything is stopped
+    from forebay.service.daq_commands import STOP_S, stopped
+
+    component = _component(asked)  # a wrong file is found before anything is stopped
     try:
-        print(_stopped(_pid_file(asked), _STOP_S))
+        print(stopped(component.name, _pid_file(asked), STOP_S))
     except ServiceError as error:
         print(error)
     _start(asked)
 
 
 def _stop(asked: Namespace) -> None:
-    print(_stopped(_pid_file(asked), asked.timeout))
+    from forebay.service.daq_commands import stopped
 
-
-def _stopped(pid_file: PidFile, timeout: float) -> str:
-    if failure := pid_file.stop(timeout):
-        raise ServiceError(f"{pid_file.name} has ended, but not well: {failure}", "Its log says more.")
-    return f"{pid_file.name} has ended"
+    print(stopped(_pid_file(asked).name, _pid_file(asked), asked.timeout))
 
 
 def _command(asked: Namespace) -> None:
@@ -262,6 +230,7 @@ def _mode_of(ip: str) -> Literal["local", "outbound"]:
 
 
 def _run_writer(asked: Namespace) -> None:
+    from forebay.service.file_writer import print_written, write_until
     from forebay.service.readout_classes import SSFileWriter
 
     log_to_stderr("ssdatawriter", logging.getLevelName(asked.verbose))
@@ -269,18 +238,9 @@ def _run_writer(asked: Namespace) -> None:
     writer = SSFileWriter(
         prefix.name, asked.listen_ip, asked.listen_port, prefix.parent, file_enumerator="date"
     )
-    writer.start()
-    try:
-        with stop_on_signal() as stop:
-            typed = threading.Thread(target=_wait_for_yes, args=(stop,), daemon=True)
-            typed.start()
-            while not stop.wait(0.1) and writer.is_alive():
-                pass
-    finally:
-        writer.close()
-        for path in writer.paths:
-            print(path)
-        print(", ".join(f"{name} {n}" for name, n in writer.counters.items()))
+    with stop_on_signal() as stop:
+        threading.Thread(target=_wait_for_yes, args=(stop,), daemon=True).start()
+        write_until(stop, writer, print_written)
 
 
 def _wait_for_yes(stop: threading.Event) -> None:

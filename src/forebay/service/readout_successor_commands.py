@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import logging
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
@@ -12,11 +13,11 @@ from typing import Any, NoReturn
 
 from forebay.errors import ForebayError, WireError
 from forebay.front.ssdaq.arguments import LEVELS, LOCAL_IP
-from forebay.front.ssdaq.subscribers import unpack_log, unpack_mon, unpack_tel, unpack_timestamp
-from forebay.service.process import stop_on_signal
-from forebay.service.readout_classes import SSFileWriter
+from forebay.front.ssdaq.records import LogData, MonitorData, TelData, TriggerMessage
+from forebay.service.file_writer import FileWriter, print_written, write_until
+from forebay.service.process import log_to_stderr, stop_on_signal
 from forebay.service.readout_successor import SSFileWriterB
-from forebay.service.sof_writer import LogWriter, SofWriter, TimestampWriter, TriggerWriter
+from forebay.service.sof_writer import LogWriter, TimestampWriter, TriggerWriter
 from forebay.stream.messages import MessageListener
 from forebay.wire import frame, ssreadout, trigger
 from forebay.wire.sof import Kind
@@ -56,13 +57,13 @@ def _trigger(message: bytes) -> dict[str, Any]:
 _SHOWN: Mapping[str, Callable[[bytes], Mapping[str, Any]]] = {
     "slowsig": _slowsig,
     "trigger": _trigger,
-    "timestamp": unpack_timestamp,
-    "log": unpack_log,
-    "mon": unpack_mon,
-    "tel": unpack_tel,
+    "timestamp": TriggerMessage.unpack,
+    "log": LogData.unpack,
+    "mon": MonitorData.unpack,
+    "tel": TelData.unpack,
 }
 _SHOWN_OF_KIND: Mapping[int, str] = {Kind.LOG: "log", Kind.TIMESTAMP: "timestamp", Kind.TRIGGER: "trigger"}
-_WRITERS: Mapping[str, Callable[..., SSFileWriter | SofWriter]] = {
+_WRITERS: Mapping[str, Callable[..., FileWriter]] = {
     "slowsig": SSFileWriterB,
     "aslowsig": partial(SSFileWriterB, telescope=(LOCAL_IP, PORTS["tel"])),
     "trigger": TriggerWriter,
@@ -94,17 +95,30 @@ def dump(stream: str) -> NoReturn:
     parser = stream_parser(f"chec-{stream}-dumper", f"Print the {stream} stream.", PORTS[stream])
     parser.add_argument("-n", type=int, dest="count", help="End after so many messages")
     asked = parser.parse_args()
+    _exit(parser.prog, lambda: _dump(asked, _SHOWN[stream]))
+
+
+def _dump(asked: argparse.Namespace, shown: Callable[[bytes], Mapping[str, Any]]) -> None:
+    listener = MessageListener(asked.listen_ip, asked.listen_port)
+    n = 0
     try:
-        listener = MessageListener(asked.listen_ip, asked.listen_port)
         with stop_on_signal() as stop:
-            n = 0
             while not stop.is_set() and (asked.count is None or n < asked.count):
-                for line in _lines(listener.read(_POLL_S), _SHOWN[stream]):
+                messages = listener.read(_POLL_S)
+                if asked.count is not None:
+                    messages = messages[: asked.count - n]
+                for line in _lines(messages, shown):
                     print(line, flush=True)
-                    n += 1
+                n += len(messages)
+    finally:
         listener.close()
+
+
+def _exit(name: str, work: Callable[[], None]) -> NoReturn:
+    try:
+        work()
     except ForebayError as error:
-        print(f"chec-{stream}-dumper: {error}", file=sys.stderr)
+        print(f"{name}: {error}", file=sys.stderr)
         raise SystemExit(1) from None
     raise SystemExit(0)
 
@@ -136,21 +150,15 @@ def write(stream: str) -> NoReturn:
     )
     parser.add_argument("prefix", metavar="PREFIX", help="What file names begin with")
     asked = parser.parse_args()
+    log_to_stderr(parser.prog, logging.getLevelName(asked.verbose))
+    _exit(parser.prog, lambda: _write(asked, _WRITERS[stream]))
+
+
+def _write(asked: argparse.Namespace, writer: Callable[..., FileWriter]) -> None:
     prefix = Path(asked.prefix)
-    try:
-        writer = _WRITERS[stream](prefix.name, asked.listen_ip, asked.listen_port, prefix.parent, "date")
-        with stop_on_signal() as stop:
-            writer.start()
-            while not stop.wait(_POLL_S) and writer.is_alive():
-                pass
-            writer.close()
-    except ForebayError as error:
-        print(f"chec-{stream}-writer: {error}", file=sys.stderr)
-        raise SystemExit(1) from None
-    for path in writer.paths:
-        print(path)
-    print(", ".join(f"{name} {n}" for name, n in writer.counters.items()))
-    raise SystemExit(0)
+    one = writer(prefix.name, asked.listen_ip, asked.listen_port, prefix.parent, "date")
+    with stop_on_signal() as stop:
+        write_until(stop, one, print_written)
 
 
 slowsig_dumper = partial(dump, "slowsig")

@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, Protocol
 
 from forebay.assemble.triggers import TriggerInlet
 from forebay.service.message_receiver import Inlet, MessageReceiver, Outlet, answer
@@ -93,68 +93,50 @@ class Receiver:
         return self._receiver.status()
 
 
-class TriggerPacketReceiver(Receiver):
+class _MakesInlet(Protocol):
+    def __call__(self, ip: str, port: int, /) -> Inlet: ...
+
+
+class _AddressReceiver(Receiver):
+    """A receiver of what comes to, or is published at, an address."""
+
+    takes: ClassVar[_MakesInlet]
+
+    def __init__(
+        self,
+        ip: str,
+        port: int,
+        publishers: Sequence[Outlet],
+        name: str = "",
+        *,
+        monitor: str = MONITOR,
+        control: str = "",
+    ) -> None:
+        super().__init__(self.takes(ip, port), publishers, name or type(self).__name__, monitor, control)
+
+
+class TriggerPacketReceiver(_AddressReceiver):
     """Trigger patterns by UDP, as `forebay.assemble.triggers.TriggerInlet` takes them."""
 
-    def __init__(
-        self,
-        ip: str,
-        port: int,
-        publishers: Sequence[Outlet],
-        name: str = "TriggerPacketReceiver",
-        *,
-        monitor: str = MONITOR,
-        control: str = "",
-    ) -> None:
-        super().__init__(TriggerInlet(ip, port), publishers, name, monitor, control)
+    takes = TriggerInlet
 
 
-class TimestampReceiver(Receiver):
+class TimestampReceiver(_AddressReceiver):
     """Time stamps of triggers, as `forebay.stream.bunches.BunchInlet` takes them."""
 
-    def __init__(
-        self,
-        ip: str,
-        port: int,
-        publishers: Sequence[Outlet],
-        name: str = "TimestampReceiver",
-        *,
-        monitor: str = MONITOR,
-        control: str = "",
-    ) -> None:
-        super().__init__(BunchInlet(ip, port), publishers, name, monitor, control)
+    takes = BunchInlet
 
 
-class LogReceiver(Receiver):
+class LogReceiver(_AddressReceiver):
     """Log records by TCP, as `forebay.stream.logs.LogInlet` takes them."""
 
-    def __init__(
-        self,
-        ip: str,
-        port: int,
-        publishers: Sequence[Outlet],
-        name: str = "LogReceiver",
-        *,
-        monitor: str = MONITOR,
-        control: str = "",
-    ) -> None:
-        super().__init__(LogInlet(ip, port), publishers, name, monitor, control)
+    takes = LogInlet
 
 
-class MonitorReceiver(Receiver):
+class MonitorReceiver(_AddressReceiver):
     """What receivers tell of themselves, as `forebay.stream.monitoring.MonitorInlet` gathers it."""
 
-    def __init__(
-        self,
-        ip: str,
-        port: int,
-        publishers: Sequence[Outlet],
-        name: str = "MonitorReceiver",
-        *,
-        monitor: str = MONITOR,
-        control: str = "",
-    ) -> None:
-        super().__init__(MonitorInlet(ip, port or "*"), publishers, name, monitor, control)
+    takes = MonitorInlet
 
 
 class TelDataReceiver(Receiver):

@@ -11,7 +11,7 @@ from typing import Any
 from forebay.errors import ForebayError
 from forebay.service.draining import until_stopped
 from forebay.service.process import say
-from forebay.store.readout_series import free_path, names
+from forebay.store.readout_series import begun_at_free, names
 from forebay.store.sof_file import SofFile
 from forebay.store.sof_manifest import manifest_path
 from forebay.stream.messages import MessageListener
@@ -102,16 +102,16 @@ class SofWriter(threading.Thread):
         if self._limit_bytes and self._n_bytes >= self._limit_bytes:
             self._end_file()
         if self._file is None:
-            path = self._free_path()
-            self._file, self._n_bytes = SofFile(path, self._kind, source=self._source), 0
-            self.paths.append(path)
+            self._file, self._n_bytes = self._begun(), 0
+            self.paths.append(self._file.path)
         self._file.append(messages)
         self._n_bytes += sum(map(len, messages))
 
-    def _free_path(self) -> Path:
+    def _begun(self) -> SofFile:
         found = names(self._prefix, self._enumeration, "B", lambda: datetime.now(UTC), ".sof")
-        return free_path(
-            self._folder, (name for name in found if not manifest_path(self._folder / name).exists())
+        without_manifest = (name for name in found if not manifest_path(self._folder / name).exists())
+        return begun_at_free(
+            self._folder, without_manifest, lambda path: SofFile(path, self._kind, source=self._source)
         )
 
     def _end_file(self) -> None:

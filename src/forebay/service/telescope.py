@@ -7,6 +7,7 @@ import logging
 import math
 import os
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from pathlib import Path
 
@@ -23,7 +24,7 @@ def pointing(time_ns: int, ra: float, dec: float) -> bytes:
     return cdts.encode(cdts.TELESCOPE, {"time": {"sec": sec, "nsec": nsec}, "ra": ra, "dec": dec})
 
 
-class _Periodic:
+class _Periodic(ABC):
     """Waits until it is time to look again."""
 
     def __init__(self, period_s: float, sleep: Callable[[float], None]) -> None:
@@ -41,14 +42,14 @@ class _Periodic:
         self._due_s = time.monotonic() + self._period_s
         return self._look()
 
-    def _look(self) -> list[bytes]:
-        raise NotImplementedError
+    @abstractmethod
+    def _look(self) -> list[bytes]: ...
 
     def finish(self) -> list[bytes]:
         """Return what is only known to be whole at the end: nothing."""
         return []
 
-    def close(self) -> None:
+    def close(self) -> None:  # noqa: B027 - there is nothing to override
         """Do nothing: nothing is held."""
 
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from itertools import count, pairwise
 from pathlib import Path
 from tempfile import TemporaryFile
-from typing import Literal, get_args
+from typing import Literal, TypeVar, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +21,8 @@ from forebay.store.readout_layout import ReadoutRecording, check_recording
 from forebay.wire.ssreadout import from_events
 
 Enumeration = Literal["date", "order", "none"]
+
+_F = TypeVar("_F")
 
 _DATES = {"A": "%Y-%m-%d.%H:%M", "B": "%Y-%m-%d_%H%M"}
 _MIB = 2**20
@@ -47,9 +49,24 @@ def is_free(path: Path) -> bool:
     return not any(os.path.lexists(one) for one in (path, part, journal_of(part)))
 
 
-def free_path(folder: Path, candidates: Iterator[str]) -> Path:
-    """Return the first path in `folder` at which nothing is."""
-    return next(path for name in candidates if is_free(path := folder / name))
+def begun_at_free(folder: Path, candidates: Iterable[str], begin: Callable[[Path], _F]) -> _F:
+    """Begin a file at the first path in `folder` at which nothing is.
+
+    Parameters
+    ----------
+    begin:
+        Makes it; `StoreError` if it cannot. Where somebody else took the name meanwhile, the next is tried.
+    """
+    for name in candidates:
+        path = folder / name
+        if not is_free(path):
+            continue
+        try:
+            return begin(path)
+        except StoreError:
+            if is_free(path):
+                raise
+    raise AssertionError("names do not end")
 
 
 def check_folder(folder: Path) -> None:
@@ -158,21 +175,10 @@ class ReadoutSeries:
         if file is not None and file.n and (readouts["number"][0] == 1 or self._is_full(file)):
             self._end("the next file begins")
         if self._file is None:
-            self._file = self._begun()
+            found = names(self._prefix, self._enumeration, self._recording.generation, self._now)
+            self._file = begun_at_free(self._folder, found, lambda path: ReadoutFile(path, self._recording))
             self.paths.append(self._file.path)
         self._file.append(readouts)
-
-    def _begun(self) -> ReadoutFile:
-        for name in names(self._prefix, self._enumeration, self._recording.generation, self._now):
-            path = self._folder / name
-            if not is_free(path):
-                continue
-            try:
-                return ReadoutFile(path, self._recording)
-            except StoreError:
-                if is_free(path):  # else another writer has taken the name meanwhile
-                    raise
-        raise AssertionError("names do not end")
 
     def write_telescope(self, ra: float, dec: float, time_s: float, seconds: int, rest_ns: int) -> bool:
         """Take where the telescope pointed (generation B); return False if no file has begun yet.

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from types import MappingProxyType
+from typing import Any, Literal, Self, TypeVar
 
 import yaml
 from pydantic import ValidationError
@@ -67,6 +68,22 @@ class Component:
         settings = self.settings.model_dump(mode="json") | {"class": self.kind}
         return {self.name: {"Daemon": daemon, self.part: settings, "Publishers": published}}
 
+    def changed(self, settings: Mapping[str, Any], daemon: Mapping[str, Any] = MappingProxyType({})) -> Self:
+        """Return it with these settings, and with its paths absolute: a daemon lives in another folder."""
+        publishers: dict[str, Publisher | RawFile] = {
+            name: _absolute(one) for name, one in self.publishers.items()
+        }
+        return replace(
+            self,
+            settings=_absolute(self.settings.model_copy(update=settings)),
+            daemon=_absolute(self.daemon.model_copy(update=daemon)),
+            publishers=publishers,
+        )
+
+
+def _absolute(model: _M) -> _M:
+    return model.model_copy(update={key: value.absolute() for key, value in model if isinstance(value, Path)})
+
 
 def read_components(path: Path | None, part: Part) -> list[Component]:
     """Read the receivers, or the writers, of a configuration of 0.9, or of one of 0.7.
@@ -121,7 +138,7 @@ def parse_components(text: str, part: Part, origin: str = "the defaults of SSDAQ
     document = Document(text, origin)
     value = document.value
     if not is_of_components(value):
-        return _of_predecessor(checked(document, origin), part)
+        return [of_predecessor(checked(document, origin), part)]
     if not isinstance(value, Mapping):
         raise ConfigError(f"{origin} is not a mapping of components.")
     problems: list[str] = []
@@ -216,8 +233,8 @@ class _Reader:
         self._problems.append((f"line {line}: " if line else "") + f"{'.'.join(place)} {what}")
 
 
-def _of_predecessor(config: SsdaqConfig, part: Part) -> list[Component]:
-    """Return what a file of 0.7 has as a component."""
+def of_predecessor(config: SsdaqConfig, part: Part) -> Component:
+    """Return what a file of 0.7 has as a component: its assembler, or its writer."""
     if part == "Receiver":
         assembly, life = config.ReadoutAssembler, config.ReadoutAssemblerDaemon
         settings = RECEIVERS["ReadoutAssembler"][0].model_validate(assembly.SSReadoutAssembler.model_dump())
@@ -227,7 +244,7 @@ def _of_predecessor(config: SsdaqConfig, part: Part) -> list[Component]:
         life, publishers, name, kind = config.ReadoutFileWriterDaemon, {}, "SSFileWriter", "SSFileWriter"
         settings = WRITERS[kind].model_validate(config.SSFileWriter.model_dump())
     daemon = ComponentDaemon.model_validate(life.model_dump(by_alias=True))
-    return [Component(name, part, kind, daemon, settings, publishers)]
+    return Component(name, part, kind, daemon, settings, publishers)
 
 
 def chosen(components: Sequence[Component], prefixes: Sequence[str]) -> list[Component]:

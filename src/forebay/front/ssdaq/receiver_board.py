@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from forebay.front.ssdaq.records import MonitorData
 
+_MOST = 256  # names; nobody asks who tells
 OFFLINE_S = 1.5
 """A receiver that is silent for so long is offline, as in the original."""
 
@@ -37,7 +38,8 @@ class ReceiverBoard:
     Parameters
     ----------
     names:
-        Receivers that are shown although they never told anything; others are as soon as they do.
+        Receivers that are shown although they never told anything; others are as soon as they do, up to 256
+        in all.
     """
 
     def __init__(self, names: Sequence[str]) -> None:
@@ -48,7 +50,7 @@ class ReceiverBoard:
     def take(self, message: bytes, now_s: float) -> None:
         """Take one message of monitoring; `forebay.errors.WireError` if it is none."""
         one = MonitorData.unpack(message).reciver
-        if one.name:
+        if one.name in self._last or (one.name and len(self._last) < _MOST):
             status = ReceiverStatus(one.name, True, one.recv_data, one.data_rate, tuple(one.from_tm), one.pid)
             self._last[one.name] = now_s, status
 

@@ -7,7 +7,7 @@ import queue
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 from forebay.errors import WireError
 from forebay.front.ssdaq.readout import SSReadout, SSReadoutB
@@ -18,7 +18,13 @@ from forebay.stream.readouts import ReadoutListener
 
 _POLL_S = 0.05
 
-Unpack = Callable[[bytes], Any]
+
+class Unpack(Protocol):
+    """What makes something of a message."""
+
+    def __call__(self, message: bytes, /) -> Any:
+        """Return what the message is; `WireError` if it is none."""
+        ...
 
 
 class _Inlet(Protocol):
@@ -153,66 +159,67 @@ class BasicSubscriber(_Listening):
         self._close(hard)
 
 
-unpack_log: Unpack = LogData.unpack
-unpack_timestamp: Unpack = TriggerMessage.unpack
-unpack_mon: Unpack = MonitorData.unpack
-unpack_tel: Unpack = TelData.unpack
+class _UnpackingSubscriber(BasicSubscriber):
+    """A subscriber that knows what its messages are."""
 
-
-class BasicSSReadoutSubscriber(BasicSubscriber):
-    """Readouts."""
+    unpacks: ClassVar[Unpack]
 
     def __init__(self, ip: str, port: int, logger: object = None, zmqcontext: object = None) -> None:
-        super().__init__(ip, port, SSReadoutB.from_bytes, logger, zmqcontext)
+        super().__init__(ip, port, self.unpacks, logger, zmqcontext)
 
 
-class BasicTriggerSubscriber(BasicSubscriber):
+class BasicSSReadoutSubscriber(_UnpackingSubscriber):
+    """Readouts, as `forebay.front.ssdaq.readout.SSReadoutB`."""
+
+    unpacks = SSReadoutB.from_bytes
+
+
+class BasicTriggerSubscriber(_UnpackingSubscriber):
     """Trigger patterns, as `forebay.front.ssdaq.triggers.TriggerPacket`."""
 
-    def __init__(self, ip: str, port: int, logger: object = None, zmqcontext: object = None) -> None:
-        super().__init__(ip, port, TriggerPacket.unpack, logger, zmqcontext)
+    unpacks = TriggerPacket.unpack
 
 
-class BasicLogSubscriber(BasicSubscriber):
+class BasicLogSubscriber(_UnpackingSubscriber):
     """Log records, as those of Python's `logging`."""
 
-    def __init__(self, ip: str, port: int, logger: object = None, zmqcontext: object = None) -> None:
-        super().__init__(ip, port, log_record, logger, zmqcontext)
+    unpacks = staticmethod(log_record)
 
 
-class LogProtoSubscriber(BasicSubscriber):
+class LogProtoSubscriber(_UnpackingSubscriber):
     """Log records, as `forebay.front.ssdaq.records.LogData`."""
 
-    def __init__(self, ip: str, port: int, logger: object = None, zmqcontext: object = None) -> None:
-        super().__init__(ip, port, unpack_log, logger, zmqcontext)
+    unpacks = LogData.unpack
 
 
-class BasicTimestampSubscriber(BasicSubscriber):
+class BasicTimestampSubscriber(_UnpackingSubscriber):
     """Time stamps of triggers, as `forebay.front.ssdaq.records.TriggerMessage`."""
 
-    def __init__(self, ip: str, port: int, logger: object = None, zmqcontext: object = None) -> None:
-        super().__init__(ip, port, unpack_timestamp, logger, zmqcontext)
+    unpacks = TriggerMessage.unpack
 
 
-class BasicMonSubscriber(BasicSubscriber):
+class BasicMonSubscriber(_UnpackingSubscriber):
     """Monitoring of the receivers, as `forebay.front.ssdaq.records.MonitorData`."""
 
-    def __init__(self, ip: str, port: int, logger: object = None, zmqcontext: object = None) -> None:
-        super().__init__(ip, port, unpack_mon, logger, zmqcontext)
+    unpacks = MonitorData.unpack
 
 
-class BasicTelDataSubscriber(BasicSubscriber):
+class BasicTelDataSubscriber(_UnpackingSubscriber):
     """Where the telescope points to, as `forebay.front.ssdaq.records.TelData`."""
 
-    def __init__(self, ip: str, port: int, logger: object = None, zmqcontext: object = None) -> None:
-        super().__init__(ip, port, unpack_tel, logger, zmqcontext)
+    unpacks = TelData.unpack
 
 
 class _Passing(BasicSubscriber):
     """Hands what comes to a coroutine's queue."""
 
     def __init__(
-        self, ip: str, port: int, unpack: Unpack | None, loop: asyncio.AbstractEventLoop, take: Unpack
+        self,
+        ip: str,
+        port: int,
+        unpack: Unpack | None,
+        loop: asyncio.AbstractEventLoop,
+        take: Callable[[Any], Any],
     ) -> None:
         super().__init__(ip, port, unpack)
         self._loop = loop
@@ -272,50 +279,52 @@ class AsyncSubscriber:
         self._queue.put_nowait(None)
 
 
-class AsyncSSReadoutSubscriber(AsyncSubscriber):
-    """Readouts."""
+class _UnpackingAsyncSubscriber(AsyncSubscriber):
+    """A subscriber for coroutines that knows what its messages are."""
+
+    unpacks: ClassVar[Unpack]
 
     def __init__(self, ip: str, port: int, *rest: Any, **more: Any) -> None:
-        super().__init__(ip, port, SSReadoutB.from_bytes, *rest, **more)
+        super().__init__(ip, port, self.unpacks, *rest, **more)
 
 
-class AsyncTriggerSubscriber(AsyncSubscriber):
-    """Trigger patterns, as `forebay.front.ssdaq.triggers.TriggerPacket`."""
+class AsyncSSReadoutSubscriber(_UnpackingAsyncSubscriber):
+    """As `BasicSSReadoutSubscriber`."""
 
-    def __init__(self, ip: str, port: int, *rest: Any, **more: Any) -> None:
-        super().__init__(ip, port, TriggerPacket.unpack, *rest, **more)
-
-
-class AsyncLogSubscriber(AsyncSubscriber):
-    """Log records, as those of Python's `logging`."""
-
-    def __init__(self, ip: str, port: int, *rest: Any, **more: Any) -> None:
-        super().__init__(ip, port, log_record, *rest, **more)
+    unpacks = BasicSSReadoutSubscriber.unpacks
 
 
-class AsyncLogProtoSubscriber(AsyncSubscriber):
-    """Log records, as `forebay.front.ssdaq.records.LogData`."""
+class AsyncTriggerSubscriber(_UnpackingAsyncSubscriber):
+    """As `BasicTriggerSubscriber`."""
 
-    def __init__(self, ip: str, port: int, *rest: Any, **more: Any) -> None:
-        super().__init__(ip, port, unpack_log, *rest, **more)
-
-
-class AsyncTimestampSubscriber(AsyncSubscriber):
-    """Time stamps of triggers, as `forebay.front.ssdaq.records.TriggerMessage`."""
-
-    def __init__(self, ip: str, port: int, *rest: Any, **more: Any) -> None:
-        super().__init__(ip, port, unpack_timestamp, *rest, **more)
+    unpacks = BasicTriggerSubscriber.unpacks
 
 
-class AsyncMonSubscriber(AsyncSubscriber):
-    """Monitoring of the receivers, as `forebay.front.ssdaq.records.MonitorData`."""
+class AsyncLogSubscriber(_UnpackingAsyncSubscriber):
+    """As `BasicLogSubscriber`."""
 
-    def __init__(self, ip: str, port: int, *rest: Any, **more: Any) -> None:
-        super().__init__(ip, port, unpack_mon, *rest, **more)
+    unpacks = staticmethod(log_record)
 
 
-class AsyncTelDataSubscriber(AsyncSubscriber):
-    """Where the telescope points to, as `forebay.front.ssdaq.records.TelData`."""
+class AsyncLogProtoSubscriber(_UnpackingAsyncSubscriber):
+    """As `LogProtoSubscriber`."""
 
-    def __init__(self, ip: str, port: int, *rest: Any, **more: Any) -> None:
-        super().__init__(ip, port, unpack_tel, *rest, **more)
+    unpacks = LogProtoSubscriber.unpacks
+
+
+class AsyncTimestampSubscriber(_UnpackingAsyncSubscriber):
+    """As `BasicTimestampSubscriber`."""
+
+    unpacks = BasicTimestampSubscriber.unpacks
+
+
+class AsyncMonSubscriber(_UnpackingAsyncSubscriber):
+    """As `BasicMonSubscriber`."""
+
+    unpacks = BasicMonSubscriber.unpacks
+
+
+class AsyncTelDataSubscriber(_UnpackingAsyncSubscriber):
+    """As `BasicTelDataSubscriber`."""
+
+    unpacks = BasicTelDataSubscriber.unpacks
