@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
+    import threading
+
     from forebay.job import Job
     from forebay.run.operator import Operator
 
@@ -73,7 +75,12 @@ def operator_of(config: Path, hint: str = "") -> Iterator[Operator]:
 
 
 def see_through(
-    operator: Operator, jobs: Sequence[Job], *, quiet: bool, ends_with_us: bool = False
+    operator: Operator,
+    jobs: Sequence[Job],
+    *,
+    quiet: bool,
+    ends_with_us: bool = False,
+    asked_to_stop: threading.Event | None = None,
 ) -> list[Job]:
     """Wait until all jobs have ended, with a line for each on the terminal; return them as they stand.
 
@@ -82,12 +89,15 @@ def see_through(
     ends_with_us:
         Whether Ctrl-C says that it is enough: then the recordings end. Otherwise they go on without us, and
         we say how to find and to cancel them.
+    asked_to_stop:
+        Set by Ctrl-C, if the caller listens for it already.
     """
     from forebay.cli.job_view import progress_of
     from forebay.service.process import stop_on_signal
 
     waiting = [job.id for job in jobs]
-    with stop_on_signal() as stop, nullcontext() if quiet else progress_of(operator, jobs):
+    listening = stop_on_signal() if asked_to_stop is None else nullcontext(asked_to_stop)
+    with listening as stop, nullcontext() if quiet else progress_of(operator, jobs):
         while waiting and not stop.is_set():
             waiting = [one for one in waiting if not operator.wait(one, _LOOK_S).has_ended]
         if waiting and ends_with_us:

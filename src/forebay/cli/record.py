@@ -166,6 +166,7 @@ def ask(
     """
     from forebay.cli.control import operator_of, see_through
     from forebay.cli.job_view import print_ends, print_json, show_jobs, show_plans
+    from forebay.service.process import stop_on_signal
 
     hint = "Or record in this process, without a job: --direct" if kind == "record" else ""
     with operator_of(config, hint) as operator:
@@ -176,14 +177,18 @@ def ask(
             else:
                 show_plans(plans)
             return 0
-        jobs = operator.request(kind, parameters, **about)
-        if detach:
-            if json:
-                print_json(jobs)
-            else:
-                show_jobs(jobs)
-            return 0
-        return print_ends(see_through(operator, jobs, quiet=json, ends_with_us=until_told), json)
+        with (
+            stop_on_signal() as stop
+        ):  # from here on Ctrl-C leaves a job, and who asked must get to know which
+            jobs = operator.request(kind, parameters, **about)
+            if detach:
+                if json:
+                    print_json(jobs)
+                else:
+                    show_jobs(jobs)
+                return 0
+            found = see_through(operator, jobs, quiet=json, ends_with_us=until_told, asked_to_stop=stop)
+        return print_ends(found, json)
 
 
 def _record_directly(
