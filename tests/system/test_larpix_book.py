@@ -115,6 +115,9 @@ def test_a_run_from_a_shell(stand):
     assert ask("run_routine", "hello_world", "you", "--json")[1][-1].startswith('{"header": "ACTION RESULT"')
     assert ask("write_configuration", "nothing")[0] == 1
     assert ask("end_run")[0] == 0
+    for method in ("prepare_run", "begin_run", "end_run"):  # who has no name is one, whatever the process
+        code, lines, _ = ask(method)
+        assert (code, lines[0]) == (0, "UPDATED")
     assert stand.booked()[0]["configuration"] == {"threshold": 40}
     assert "It has abort_routine" in ask("nonsense")[2]
     assert "missing a required argument" in ask("load_board")[2]

@@ -146,10 +146,10 @@ def test_a_board_that_dies_and_comes_back(stand, tmp_path):
     stand.board(1)
     other = stand.board(2)
     recorder = stand.record("--form", "raw")
-    until(has_bytes(tmp_path, 40 * RATE))
+    until(has_bytes(tmp_path, 20 * RATE))
     other.kill()
     other.communicate()
-    until(has_bytes(tmp_path, size_of(journal(tmp_path)) + 40 * RATE))
+    until(has_bytes(tmp_path, size_of(journal(tmp_path)) + 20 * RATE))
     stand.board(2)
     until(has_bytes(tmp_path, size_of(journal(tmp_path)) + 100 * RATE))
     recorder.send_signal(signal.SIGTERM)
@@ -161,7 +161,7 @@ def test_a_board_that_dies_and_comes_back(stand, tmp_path):
 
 
 def test_no_room_ends_the_run_with_its_reason(stand, tmp_path):
-    stand.board(1)
+    stand.board(1, "--rate", 5 * RATE, "--hwm", 0, "--patience", 5)  # full sooner
 
     def limit():
         resource.setrlimit(resource.RLIMIT_FSIZE, (12 * 2**20, 12 * 2**20))
@@ -186,7 +186,12 @@ def test_conversion_and_errors_by_command(stand, tmp_path):
     found = finish(stand.start("convert", raw, tmp_path / "packets.h5", "--asic", "3"))
     assert found["words"] == recorded["words_written"] >= 3000
     assert not losses(tmp_path / "packets.h5")
-    assert "never overwritten" in finish(stand.start("convert", raw, tmp_path / "packets.h5"), code=1)
-    assert "no fault" in finish(stand.start("simulate", "--fault", "fire"), code=1)
-    assert "io group" in finish(stand.start("record", "here"), code=1)
-    assert "address of a board" in finish(stand.start("record", "1=here:x"), code=1)
+    wrong = {
+        "never overwritten": ("convert", raw, tmp_path / "packets.h5"),
+        "no fault": ("simulate", "--fault", "fire"),
+        "io group": ("record", "here"),
+        "address of a board": ("record", "1=here:x"),
+    }
+    started = {said: stand.start(*words) for said, words in wrong.items()}
+    for said, process in started.items():
+        assert said in finish(process, code=1)

@@ -30,9 +30,9 @@ def ask(
 ) -> None:
     """Ask the core of larpix-daq's components; exit code 1 if that is refused, fails or is not answered."""
     from forebay.errors import StreamError
-    from forebay.front.larpix.operator import Operator
+    from forebay.front.larpix.operator import Operator, user_and_host
 
-    operator = Operator(address, who=who, port=port)
+    operator = Operator(address, who=who or user_and_host(), port=port)
     options: dict[str, Any] = {"timeout": timeout}
     if method in ("prepare_run", "prepare_physics_run"):
         options |= {"comment": comment, "configuration": _value(configuration)}

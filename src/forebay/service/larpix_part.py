@@ -112,7 +112,8 @@ class Part(ABC):
         """Work until `stop`, or until the core says so."""
         self.line.start()
         notify("READY=1")
-        refusal = ""
+        refusal, registration = "", 0
+        say("registering", core=self.line.address)
         try:
             while not stop.is_set():
                 if self.line.refusal != refusal:
@@ -120,6 +121,9 @@ class Part(ABC):
                     if refusal:
                         say("the core refuses us", logging.WARNING, reason=refusal)
                 self.component.poll()
+                if self.component.registration != registration:
+                    registration = self.component.registration
+                    say("registered", core=self.line.address)
                 self.turn()
         except DieError as error:
             say("ending", reason=error)

@@ -190,7 +190,8 @@ def _rows(content: LarpixContent) -> list[tuple[str, str]]:
     if manifest is None:
         return rows
     if manifest.run is not None:
-        rows.append(("run", f"{manifest.run}, subrun {manifest.subrun}"))
+        subrun = "" if manifest.subrun is None else f", subrun {manifest.subrun}"
+        rows.append(("run", f"{manifest.run}{subrun}"))
     for name, board in manifest.boards.items():
         counters = board.counters
         rows.append((f"words of {name}", f"{counters['words']} in {counters['messages']} messages"))

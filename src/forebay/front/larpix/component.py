@@ -44,6 +44,8 @@ class Component:
     ----------
     addresses:
         Group -> addresses of the wanted connections that are known.
+    registration:
+        Counts the registrations; 0 before the first.
     """
 
     def __init__(
@@ -57,7 +59,7 @@ class Component:
         self._line = line
         self._enter = enter
         self._actions = {"die": _die, "print": _print, **(actions or {})}
-        self._registration = 0
+        self.registration = 0
         self._transition: int | None = None
         self._run: int | None = None
         self._account: dict[str, Any] | None = {}  # of the present state; None before it was entered
@@ -75,8 +77,8 @@ class Component:
                 case x.Registered(addresses):
                     for group, told in addresses.items():
                         self._take_addresses(group, told)
-                    if registration != self._registration:
-                        self._registration = registration
+                    if registration != self.registration:
+                        self.registration = registration
                         self._transition = None
                         self._line.send(x.StateRequest(), registration)
                 case x.StateUpdate():
@@ -113,7 +115,7 @@ class Component:
             return
         if account is not None:
             self._account = account
-            if registration == self._registration:
+            if registration == self.registration:
                 self.confirm(account)
 
     def _report_again(self, run: int | None) -> None:
@@ -130,14 +132,14 @@ class Component:
         self._account = account
         if self._transition is not None:
             report = x.StateReport(self.state, self._transition, "", account)
-            self._line.send(report, self._registration)
+            self._line.send(report, self.registration)
             self._transition = None
 
     def fail(self, reason: str, account: dict[str, Any] | None = None) -> None:
         """Say that the run cannot go on, whenever that is found."""
         self._failure = reason, account or {}
         report = x.StateReport(self.state, self._transition, reason, account or {})
-        self._line.send(report, self._registration)
+        self._line.send(report, self.registration)
 
     def _act(self, registration: int, action: x.Action) -> None:
         def reply(result: Any) -> None:

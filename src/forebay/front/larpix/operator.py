@@ -24,6 +24,11 @@ Answer = dict[str, Any]
 Answers = Iterator[Answer | None]
 
 
+def user_and_host() -> str:
+    """Return ``USER@HOST`` of this process."""
+    return f"{getpass.getuser()}@{socket.gethostname()}"
+
+
 class Answered:
     """Answers that have come: to be iterated over, or the last one as a dictionary.
 
@@ -68,14 +73,14 @@ class Operator:
     address:
         Of the core, without port.
     who:
-        For the audit, and as the owner of runs; user and host if not given.
+        For the audit, and as the owner of runs; user, host and process if not given.
     port:
         Of the core; 5551 for a core of the README's generation.
     """
 
     def __init__(self, address: str | None = None, *, who: str | None = None, port: int = PORTS[0]) -> None:
         self._address = f"{address or BASE}:{port}"
-        self._who = who or f"{getpass.getuser()}@{socket.gethostname()}:{os.getpid()}"
+        self._who = who or f"{user_and_host()}:{os.getpid()}"
         self._open: set[OneAnswer] = set()
 
     def cleanup(self) -> None:
