@@ -55,6 +55,27 @@ def test_runs_are_booked_in_the_catalogue(tmp_path):
     again.close()
 
 
+@pytest.mark.parametrize("packets", ["many", None, [1]])
+def test_what_a_storage_says_of_itself_may_be_anything(tmp_path, packets):
+    catalog = open_catalog(config_in(tmp_path))
+    book = CatalogBook(catalog, "larpix", tmp_path, tmp_path / "lock")
+    (tmp_path / "a.h5").write_bytes(b"1234")
+    said = {"packets_stored": packets, "file": str(tmp_path / "a.h5")}
+    book.end(
+        book.prepare("ann", "", {}, {}), "over", {"one": said, "other": {"file": "/nowhere\0"}, "third": {}}
+    )
+    (file,) = catalog.files(proposal="larpix")
+    assert (file.n_bytes, file.n_got) == (4, 0)
+    assert catalog.runs("larpix")[0].state == "ended"
+    book.close()
+
+
+def test_a_lock_that_cannot_be_made_is_said(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(StoreError, match="cannot be made"):
+        CatalogBook(open_catalog(config_in(tmp_path)), "larpix", tmp_path, tmp_path / "file" / "lock")
+
+
 def test_a_run_that_took_data_may_go_on(tmp_path):
     book = CatalogBook(open_catalog(config_in(tmp_path)), "larpix", tmp_path, tmp_path / "lock")
     assert book.open_run() is None

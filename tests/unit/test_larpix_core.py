@@ -168,6 +168,16 @@ class Restarted(Stand):
         self.core.control.resume(self.now)
 
 
+@pytest.mark.parametrize("packets_of", [None, [1], "all", 3, {"LArPix board": "all"}])
+def test_an_account_of_any_shape_ends_a_run_and_no_core(stand, packets_of):
+    to(stand, "READY")
+    to(stand, "RUN")
+    got = stand.confirm(BOARD, stand.ask("STOP"), packets_sent=5)
+    said = answer(stand.confirm(STORAGE, got, packets_of=packets_of))
+    assert said["result"] == ("NOT UPDATED" if isinstance(packets_of, dict) else "UPDATED")
+    assert stand.core.state == "STOP"
+
+
 def test_a_run_goes_on_when_the_core_was_started_again():
     stand = Restarted()
     assert stand.core.state == "RUN"
@@ -386,9 +396,16 @@ VALUES = st.recursive(
 CONTROL_MESSAGES = VALUES | st.fixed_dictionaries(
     {"client_name": VALUES, "action_name": VALUES, "params": VALUES}
 )
+ACCOUNTS = st.dictionaries(st.sampled_from(["packets_sent", "packets_of", "file", "x"]), VALUES)
 ANYTHING = st.one_of(
     st.builds(x.Register, name=WORDS, short_name=st.sampled_from(["BOARD", "X"]), heartbeat_ms=st.floats()),
-    st.builds(x.StateReport, state=WORDS, transition=st.integers(0, 3), failed=st.sampled_from(["", "no"])),
+    st.builds(
+        x.StateReport,
+        state=WORDS,
+        transition=st.integers(0, 3),
+        failed=st.sampled_from(["", "no"]),
+        account=ACCOUNTS,
+    ),
     st.builds(x.ActionResult, id=st.integers(0, 4), name=WORDS, params=VALUES, result=VALUES),
     st.builds(x.Control, header=WORDS, message=CONTROL_MESSAGES, more=st.dictionaries(WORDS, VALUES)),
     st.just(x.Ping()),

@@ -87,6 +87,8 @@ def test_blocks_of_a_board_come_through_as_they_are(counts, version, n, is_noisy
 
 def test_messages_that_never_came():
     sequences = Sequences()
+    for none in (None, "1", -1, 2**70):
+        sequences.add("noise", none)
     for name, number in (("a", 5), ("a", 6), ("b", 0), ("a", 9), ("b", 1), ("b", None), ("a", 0), ("a", 2)):
         sequences.add(name, number)
     assert sequences.n_missing == 3  # 7 and 8, and 1 of a producer that was started again

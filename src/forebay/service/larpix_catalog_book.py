@@ -25,14 +25,18 @@ class CatalogBook:
     Raises
     ------
     StoreError
-        If another core books runs of this proposal.
+        If another core books runs of this proposal, or `lock` cannot be made.
     """
 
     def __init__(self, catalog: Catalog, proposal: str, directory: Path, lock: Path) -> None:
         self._catalog = catalog
         self._proposal = proposal
-        lock.parent.mkdir(parents=True, exist_ok=True)
-        self._lock = lock.open("a")
+        try:
+            lock.parent.mkdir(parents=True, exist_ok=True)
+            self._lock = lock.open("a")
+        except OSError as error:
+            what = f"{lock} cannot be made: {error.strerror}."
+            raise StoreError(what, "See that state_dir of the configuration can be written.") from error
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
@@ -80,9 +84,9 @@ class CatalogBook:
         found = {**before.parameters, "reason": reason, "account": account}
         self._catalog.describe_run(self._proposal, run, comment=comment, parameters=found)
         for name, said in account.items():
-            path = Path(str(said.get("file", "")))
-            if path.is_absolute() and path.is_file():
-                n_bytes, n_packets = path.stat().st_size, int(said.get("packets_stored", 0))
+            path, n_packets = Path(str(said.get("file", ""))), said.get("packets_stored")
+            n_bytes = _size_of(path) if path.is_absolute() else None
+            if n_bytes is not None:
                 acquisition = self._catalog.begin_acquisition(self._proposal, run)
                 self._catalog.add_file(
                     File(
@@ -92,7 +96,7 @@ class CatalogBook:
                         acquisition=acquisition.number,
                         source=name,
                         n_bytes=n_bytes,
-                        n_got=n_packets,
+                        n_got=n_packets if isinstance(n_packets, int) else 0,
                     )
                 )
         self._catalog.advance_run(self._proposal, run, "ended", from_states=(before.state,), ends=True)
@@ -101,3 +105,11 @@ class CatalogBook:
         """Close the catalogue."""
         self._catalog.close()
         self._lock.close()
+
+
+def _size_of(path: Path) -> int | None:
+    """Return the bytes of a file, None where there is none that can be seen from here."""
+    try:
+        return path.stat().st_size if path.is_file() else None
+    except (OSError, ValueError):
+        return None

@@ -62,7 +62,7 @@ class Sequences:
 
     def add(self, name: str, sequence: object) -> None:
         """Take the number of a message of a producer; that of the original gives none."""
-        if isinstance(sequence, int):
+        if isinstance(sequence, int) and 0 <= sequence < 2**63:
             self.n_missing += max(sequence - self._next.get(name, sequence), 0)
             self._next[name] = sequence + 1
 

@@ -22,8 +22,11 @@ def differences(accounts: dict[str, dict[str, Any]]) -> list[str]:
     sent = {name: one["packets_sent"] for name, one in accounts.items() if "packets_sent" in one}
     remarks = []
     for storage, account in accounts.items():
-        for name, n in sent.items() if "packets_of" in account else ():
-            if (stored := account["packets_of"].get(name, 0)) != n:
+        packets_of = account.get("packets_of")
+        if not isinstance(packets_of, dict):
+            continue
+        for name, n in sent.items():
+            if (stored := packets_of.get(name, 0)) != n:
                 remarks.append(f"{storage} stored {stored} of {n} packets of {name}")
     return remarks
 
