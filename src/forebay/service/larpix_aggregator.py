@@ -27,7 +27,7 @@ class Aggregator(Part):
             home_address(arguments),
             arguments.log_address,
             connections=("BOARD",),
-            addresses={"AGGREGATOR": arguments.address},
+            addresses={"AGGREGATOR": self._out.address},
         )
         self._n = 0
         self._last = time.monotonic()

@@ -118,7 +118,7 @@ class Producer(Part):
             "BOARD",
             home_address(arguments),
             arguments.log_address,
-            addresses={"BOARD": arguments.address},
+            addresses={"BOARD": self._out.address},
             actions={name: getattr(self, name) for name in _ACTIONS},
         )
         self._board = board
