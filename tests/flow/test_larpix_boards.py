@@ -204,11 +204,21 @@ def test_bytes_that_are_no_message_do_no_harm():
 
 @pytest.mark.parametrize(
     "boards",
-    [[], [BoardAddress("a", 1, "2", "tcp://127.0.0.1:1", "")] * 2, [BoardAddress("a", 1, "2", "udp", "")]],
+    [
+        [],
+        [BoardAddress("a", 1, "2", "tcp://127.0.0.1:1", "")] * 2,
+        [BoardAddress("a", 1, "2", "udp", "")],
+        [BoardAddress(name, 1, "2", f"tcp://{name}:1", "") for name in ("127.0.0.1", "no host")],
+    ],
 )
 def test_addresses_that_cannot_be(boards):
     with pytest.raises(StreamError):
         PacmanInlet(boards)
+
+
+def test_no_commands_go_where_nobody_can_be():
+    with pytest.raises(StreamError, match="cannot be connected"):
+        PacmanCommands("tcp://no host:1")
 
 
 def test_unknown_chips_are_refused():

@@ -81,4 +81,5 @@ def find_layout(directory: Path | None, name: str) -> Layout:
     for stem in (name, Path(name).stem, f"layout-{name}"):
         if stem in known:
             return Layout(known[stem])
-    raise ConfigError(f"There is no pixel layout {name!r}.", f"There are {', '.join(known) or 'none'}.")
+    there = f"In {directory} are {', '.join(known) or 'none'}."
+    raise ConfigError(f"There is no pixel layout {name!r}.", there)
