@@ -319,6 +319,9 @@ def test_browsers_are_told_and_command(running, desk):
         tags = {"id": 3, "display": "shown", "name": "prepare-run"}
         assert ended(browser) == {**answer("STATE", "UPDATED"), **tags}
         assert desk.asked == [("anyone by web", "prepare", 60.0)]
+        browser.command("prepare-run", timeout=10**99)  # at most a day
+        assert ended(browser)["message"]["result"] == "UPDATED"
+        assert desk.asked[-1] == ("anyone by web", "prepare", 86_400.0)
         browser.command("run_routine", "hello_world", 1)
         assert ended(browser)["message"]["result"] == ["hello_world", 1]
         assert desk.result(4) == ["hello_world", 1]
