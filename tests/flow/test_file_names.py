@@ -2,7 +2,8 @@
 
 import pytest
 
-from forebay.errors import StoreError
+from forebay.errors import ConfigError, ForebayError, StoreError
+from forebay.service.sof_writer import LogWriter
 from forebay.store.paths import part_of
 from forebay.store.readout_series import begun_at_free
 from forebay.store.sof_file import SofFile
@@ -42,3 +43,19 @@ def test_a_name_that_another_writer_takes_meanwhile_is_left_to_it(tmp_path):
 def test_what_is_wrong_with_the_folder_is_said(tmp_path):
     with pytest.raises(StoreError, match="does not exist"):
         begun_at_free(tmp_path / "missing", NAMES, begin)
+
+
+@pytest.mark.parametrize(
+    ("where", "error"),
+    [
+        ({"folder": "missing"}, StoreError),
+        ({"file_enumerator": "dat"}, ConfigError),
+        ({"filesize_lim": -1}, ConfigError),
+        ({"file_prefix": "a/b"}, ConfigError),
+    ],
+)
+def test_a_writer_says_at_once_that_it_cannot_write(tmp_path, monkeypatch, where, error):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ForebayError) as refused:
+        LogWriter(**{"file_prefix": "log", "ip": "127.0.0.1", "port": 9001, **where})
+    assert type(refused.value) is error

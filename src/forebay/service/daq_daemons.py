@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from typing import Any
 
-from forebay.errors import ConfigError, ForebayError, StoreError
+from forebay.errors import ConfigError, ForebayError
 from forebay.front.ssdaq.component_settings import RawFile
 from forebay.front.ssdaq.components import Component, Part, parse_components
 from forebay.front.ssdaq.configuration import Publisher
@@ -144,8 +144,6 @@ def _outlet(name: str, settings: Publisher | RawFile) -> Outlet:
 
 def _write(component: Component, ready: Ready) -> str:
     settings = component.settings
-    if not settings.folder.is_dir():
-        raise StoreError(f"The folder {settings.folder} is not there.", "Make it, or name another (-o).")
     writer = _writer(component)
     for part in abandoned_parts(settings.folder, f"{glob.escape(settings.file_prefix)}*"):
         say("a writer was killed before", logging.WARNING, recover=f"forebay recover {part}")

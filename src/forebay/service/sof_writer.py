@@ -11,7 +11,7 @@ from typing import Any
 from forebay.errors import ForebayError
 from forebay.service.draining import until_stopped
 from forebay.service.process import say
-from forebay.store.readout_series import begun_at_free, names
+from forebay.store.readout_series import begun_at_free, check_series, names
 from forebay.store.sof_file import SofFile
 from forebay.store.sof_manifest import manifest_path
 from forebay.stream.messages import MessageListener
@@ -33,6 +33,14 @@ class SofWriter(threading.Thread):
         ``date``, ``order`` or None.
     filesize_lim:
         Bytes of messages behind which the next file begins, MiB.
+
+    Raises
+    ------
+    ConfigError
+        If the enumeration or the limit is none that there is, the prefix has a folder in it, or the address
+        is none.
+    StoreError
+        If no file can be made in the folder.
 
     Attributes
     ----------
@@ -56,6 +64,7 @@ class SofWriter(threading.Thread):
         self._kind = kind
         self._folder, self._prefix = Path(folder or "."), file_prefix
         self._enumeration: Any = file_enumerator or "none"
+        check_series(self._folder, file_prefix, self._enumeration, filesize_lim)
         self._limit_bytes = filesize_lim and filesize_lim * _MIB
         self._listener = MessageListener(ip, port)
         self._stop_asked = threading.Event()

@@ -88,6 +88,26 @@ def check_folder(folder: Path) -> None:
         ) from error
 
 
+def check_series(folder: Path, prefix: str, enumeration: str, limit_mib: float | None) -> None:
+    """Find out whether files can be made one after the other in a folder, before any work starts.
+
+    Raises
+    ------
+    ConfigError
+        If the enumeration or the limit is none that there is, or the prefix has a folder in it.
+    StoreError
+        If no file can be made in the folder.
+    """
+    if enumeration not in get_args(Enumeration):
+        choices = ", ".join(get_args(Enumeration))
+        raise ConfigError(f"Files cannot be enumerated by {enumeration!r}.", f"Choose one of {choices}.")
+    if limit_mib is not None and limit_mib <= 0:
+        raise ConfigError(f"A file cannot be limited to {limit_mib} MiB.", "Give more than 0, or none.")
+    if "/" in prefix or "\0" in prefix:
+        raise ConfigError(f"The file prefix {prefix!r} has a '/' in it.", "Name the folder as folder.")
+    check_folder(folder)
+
+
 def _utc() -> datetime:
     return datetime.now(UTC)
 
@@ -134,14 +154,7 @@ class ReadoutSeries:
         now: Callable[[], datetime] = _utc,
     ) -> None:
         check_recording(recording)
-        if enumeration not in get_args(Enumeration):
-            choices = ", ".join(get_args(Enumeration))
-            raise ConfigError(f"Files cannot be enumerated by {enumeration!r}.", f"Choose one of {choices}.")
-        if limit_mib is not None and limit_mib <= 0:
-            raise ConfigError(f"A file cannot be limited to {limit_mib} MiB.", "Give more than 0, or none.")
-        if "/" in prefix or "\0" in prefix:
-            raise ConfigError(f"The file prefix {prefix!r} has a '/' in it.", "Name the folder as folder.")
-        check_folder(folder)
+        check_series(folder, prefix, enumeration, limit_mib)
         self.paths: list[Path] = []
         self._folder = folder
         self._prefix = prefix
