@@ -171,8 +171,7 @@ class _Reader:
         kind = SAME.get(str(given.get("class")), str(given.get("class")))
         known: Mapping[str, Any] = RECEIVERS if part == "Receiver" else WRITERS
         if kind not in known:
-            what = f"{kind} is no class" if "class" in given else "is missing"
-            self._say((name, part, "class"), f"{what}; there are {', '.join(known)}")
+            self._say((name, part, "class"), f"{kind} is no class; there are {', '.join(known)}")
             return None
         model = known[kind][0] if part == "Receiver" else known[kind]
         settings = self._model((name, part), model, {k: v for k, v in given.items() if k != "class"})
