@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from forebay.errors import ServiceError
+from forebay.errors import ConfigError, ServiceError
 from forebay.service.daemon import End
 from forebay.service.daq_names import control_of, pid_file_of, running
 
@@ -54,3 +54,9 @@ def test_a_process_that_died_runs_no_more(runtime):
 def test_control_channels_are_told_apart(runtime):
     assert control_of("Log") == f"ipc://{runtime}/ssdaq-control:Log"
     assert control_of("Log", "two") == f"ipc://{runtime}/ssdaq-control-two:Log"
+
+
+def test_an_instance_of_the_environment_that_is_no_name_is_refused(monkeypatch):
+    monkeypatch.setenv("SSDAQ_INSTANCE", "a b")
+    with pytest.raises(ConfigError, match="SSDAQ_INSTANCE is 'a b'"):
+        running("Receiver")

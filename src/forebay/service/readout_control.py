@@ -10,7 +10,8 @@ from types import TracebackType
 from typing import Any, Self
 
 from forebay.config import default_runtime_dir
-from forebay.errors import StreamError
+from forebay.errors import ConfigError, StreamError
+from forebay.front.ssdaq.arguments import INSTANCE
 from forebay.front.ssdaq.words import answer as answer_of_assembler
 from forebay.runtime import private_directory
 from forebay.service.process import say
@@ -21,8 +22,18 @@ _POLL_S = 0.05
 
 
 def instance_name(kind: str, instance: str = "") -> str:
-    """Return the name of a daemon; the instance is that of the environment if none is given."""
+    """Return the name of a daemon; the instance is that of the environment if none is given.
+
+    Raises
+    ------
+    ConfigError
+        If the environment's is no name.
+    """
     instance = instance or os.environ.get("SSDAQ_INSTANCE", "")
+    if instance and not INSTANCE.fullmatch(instance):
+        raise ConfigError(
+            f"SSDAQ_INSTANCE is {instance!r}, and no name.", "Take at most 32 letters, digits, '.', '_', '-'."
+        )
     return f"ssdaq-{kind}" + (f"-{instance}" if instance else "")
 
 

@@ -11,7 +11,8 @@ LEVELS = ("CRITICAL", "ERROR", "WARNING", "INFO", "DEBUG")
 LOCAL_IP = "127.0.0.101"
 """Where the original publishes unless told otherwise."""
 
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,31}")
+INSTANCE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,31}")
+"""Names of instances."""
 
 
 def control_arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
@@ -189,6 +190,6 @@ def _port(text: str) -> int:
 
 
 def _name(text: str) -> str:
-    if text and not _NAME.fullmatch(text):
+    if text and not INSTANCE.fullmatch(text):
         raise argparse.ArgumentTypeError(f"{text!r} is not a name: letters, digits, '.', '_' and '-'")
     return text
