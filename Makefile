@@ -46,7 +46,7 @@ docs: .venv/.project .venv/.group-docs
 	$(BIN)/sphinx-build -W --keep-going --fresh-env -q -j auto -b html docs build/docs
 	@echo "The documentation is in build/docs/index.html"
 
-bench: .venv/.project .venv/.group-test .venv/.peers .venv/.peers-larpix
+bench: .venv/.project .venv/.group-test .venv/.peers .venv/.peers-larpix .venv/.peers-larpixdaq
 	$(WITH_PEERS) for file in bench/*.py; do echo "== $$file"; $(BIN)/python $$file $(BENCH_ARGS) || exit 1; done
 
 clean:
