@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import json
-import os
 import socket
 import subprocess
 import sys
 from pathlib import Path
 
-import yaml
-from tests.system.ssdaq_stand import FOREBAY, PATIENCE_S, free_port, until
+from tests.system.ssdaq_stand import FOREBAY, PATIENCE_S, Typed, free_port, until
 
 from forebay.stream.request import ask
 
-_CONTROL = "from forebay.service.readout_commands import control_ssdaq as main; main()"
 STREAMS = {
     "Slow": "ReadoutAssembler",
     "Log": "LogReceiver",
@@ -31,16 +28,13 @@ def command(name: str, *words: object) -> list[str]:
     return [sys.executable, "-c", code, *map(str, words)]
 
 
-class Daq:
+class Daq(Typed):
     """Configuration and runtime directory of a test; stops its daemons at the end."""
 
     def __init__(self, folder: Path, runtime: Path) -> None:
-        self.folder = folder
         self.udp, self.trigger = (free_port(socket.SOCK_DGRAM) for _ in range(2))
         self.log, self.bunches, self.monitor = (free_port(socket.SOCK_STREAM) for _ in range(3))
         self.published = {name: free_port(socket.SOCK_STREAM) for name in STREAMS}
-        self.environment = os.environ | {"FOREBAY_RUNTIME_DIR": str(runtime), "HOME": str(folder)}
-        self.environment.pop("SSDAQ_INSTANCE", None)
         self.pointings = folder / "telescope.jsonl"
         settings = {
             "Slow": {"listen_ip": "127.0.0.1", "listen_port": self.udp},
@@ -50,8 +44,7 @@ class Daq:
             "Monitor": {"ip": "127.0.0.1", "port": self.monitor},
             "Tel": {"source": "file", "file": str(self.pointings), "period_s": 0.1},
         }
-        self.path = folder / "daq.yaml"
-        self.config = {
+        config = {
             name: {
                 "Daemon": {
                     "stdout": f"{folder}/{name}.log",
@@ -66,27 +59,7 @@ class Daq:
             }
             for name in STREAMS
         }
-        self.save()
-
-    def save(self) -> None:
-        self.path.write_text(yaml.safe_dump(self.config), encoding="utf-8")
-
-    def __call__(self, *words: object) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [sys.executable, "-c", _CONTROL, *map(str, words)],
-            env=self.environment,
-            capture_output=True,
-            text=True,
-            timeout=PATIENCE_S * 2,
-        )
-
-    def good(self, *words: object) -> str:
-        done = self(*words)
-        assert done.returncode == 0, f"{words}: {done.stdout}{done.stderr}{self.logs()}"
-        return done.stdout
-
-    def logs(self) -> str:
-        return "".join(log.read_text(encoding="utf-8") for log in self.folder.glob("*.log"))
+        super().__init__(folder, runtime, config, HOME=str(folder))
 
     def status(self, names=tuple(STREAMS)) -> dict:
         """Return what ``status daq --json`` prints, without a process for each look."""

@@ -39,27 +39,15 @@ def until(condition, what, timeout=PATIENCE_S):
     return value
 
 
-class Ssdaq:
-    """The README's configuration, with addresses and ports of a test; stops its daemons at the end."""
+class Typed:
+    """``control-ssdaq`` with a configuration of a test, in its folder, where its daemons' logs lie."""
 
-    def __init__(self, folder: Path, runtime: Path) -> None:
+    def __init__(self, folder: Path, runtime: Path, config: dict, **environment: str) -> None:
         self.folder = folder
-        self.udp = free_port(socket.SOCK_DGRAM)
-        self.local, self.outbound, self.remote = (free_port(socket.SOCK_STREAM) for _ in range(3))
-        self.environment = os.environ | {"FOREBAY_RUNTIME_DIR": str(runtime)}
-        self.environment.pop("SSDAQ_INSTANCE", None)
-        config = yaml.safe_load(README.read_text(encoding="utf-8"))
-        config["SSFileWriter"] |= {"file_enumerator": "order", "folder": f"{folder}/", "port": self.local}
-        for daemon, log in (("ReadoutFileWriterDaemon", "dw.log"), ("ReadoutAssemblerDaemon", "roa.log")):
-            config[daemon] |= {"stdout": str(folder / log), "stderr": str(folder / log)}
-        config["ReadoutAssemblerDaemon"]["core_id"] = min(os.sched_getaffinity(0))
-        assembler = config["ReadoutAssembler"]
-        assembler["SSReadoutAssembler"] |= {"listen_ip": "127.0.0.1", "listen_port": self.udp}
-        ports = [("127.0.0.101", self.local), ("127.0.0.1", self.outbound), ("127.0.0.1", self.remote)]
-        for publisher, (ip, port) in zip(assembler["ReadoutPublishers"].values(), ports, strict=True):
-            publisher |= {"ip": ip, "port": port}
         self.config = config
         self.path = folder / "ssdaq.yaml"
+        self.environment = os.environ | {"FOREBAY_RUNTIME_DIR": str(runtime)} | environment
+        self.environment.pop("SSDAQ_INSTANCE", None)
         self.save()
 
     def save(self) -> None:
@@ -86,6 +74,25 @@ class Ssdaq:
 
     def logs(self) -> str:
         return "".join(log.read_text(encoding="utf-8") for log in self.folder.glob("*.log"))
+
+
+class Ssdaq(Typed):
+    """The README's configuration, with addresses and ports of a test; stops its daemons at the end."""
+
+    def __init__(self, folder: Path, runtime: Path) -> None:
+        self.udp = free_port(socket.SOCK_DGRAM)
+        self.local, self.outbound, self.remote = (free_port(socket.SOCK_STREAM) for _ in range(3))
+        config = yaml.safe_load(README.read_text(encoding="utf-8"))
+        config["SSFileWriter"] |= {"file_enumerator": "order", "folder": f"{folder}/", "port": self.local}
+        for daemon, log in (("ReadoutFileWriterDaemon", "dw.log"), ("ReadoutAssemblerDaemon", "roa.log")):
+            config[daemon] |= {"stdout": str(folder / log), "stderr": str(folder / log)}
+        config["ReadoutAssemblerDaemon"]["core_id"] = min(os.sched_getaffinity(0))
+        assembler = config["ReadoutAssembler"]
+        assembler["SSReadoutAssembler"] |= {"listen_ip": "127.0.0.1", "listen_port": self.udp}
+        ports = [("127.0.0.101", self.local), ("127.0.0.1", self.outbound), ("127.0.0.1", self.remote)]
+        for publisher, (ip, port) in zip(assembler["ReadoutPublishers"].values(), ports, strict=True):
+            publisher |= {"ip": ip, "port": port}
+        super().__init__(folder, runtime, config)
 
     def status(self, instance: str = "") -> dict:
         """Return what ``roa-ctrl status --json`` prints, without a process for each look."""
