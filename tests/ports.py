@@ -1,5 +1,6 @@
 """Ports for tests: each process draws from a share that no other process of this machine has."""
 
+import atexit
 import random
 import socket
 from collections.abc import Iterator
@@ -25,6 +26,7 @@ def _share() -> tuple[int, int]:
             name.close()
             continue
         _TAKEN.append(name)
+        atexit.register(name.close)
         return first, first + _SHARE
     raise AssertionError(f"all {len(firsts)} shares of ports are taken")
 
