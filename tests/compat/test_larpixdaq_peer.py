@@ -168,3 +168,24 @@ def test_their_producer_reads_our_data_server(stand):
     assert set(packets["chip_key"][packets["type"] == 0].tolist()) == {b"1-1-11"}
     assert packets["valid_parity"][packets["type"] == 0].all()
     assert (packets["type"] == 4).any()  # times of the server
+
+
+@needs_peer
+def test_their_components_live_on_when_another_of_our_cores_takes_the_place_of_one(stand):
+    for script in ("core", "producer", "aggregator", "offline_storage", "online_monitor"):
+        stand.begin(script, of_peer=script != "core")
+    stand.until_clients(set(NAMES.values()))
+    stand.begin_run()
+    first = stand.processes.pop("core")
+    stand.start("core", "--standby")
+    errors = stand.directory / "core.err"
+    stand.until(lambda: "standing by" in errors.read_text())
+    first.kill()
+    first.wait()
+    stand.until_clients(set(NAMES.values()))
+    assert stand.ask("get_state")["metadata"]["run"] == 1
+    assert stand.ask("get_boards")["result"]["current"] == "pcb-1"
+    stand.until_data(20_000)
+    assert stand.ask("end_run")["result"] == "UPDATED"
+    assert stand.ended()[0]["reason"].startswith("ended by")
+    assert n_packets(stand.files()[0]) > 0

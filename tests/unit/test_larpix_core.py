@@ -16,10 +16,10 @@ BOARD, STORAGE, OPERATOR, OTHER = b"b", b"s", b"o", b"p"
 
 
 class Stand:
-    def __init__(self):
+    def __init__(self, **options):
         self.said = []
         self.book = MemoryBook()
-        self.core = Conductor(self.book, lambda what, fields: self.said.append((what, fields)))
+        self.core = Conductor(self.book, lambda what, fields: self.said.append((what, fields)), **options)
         self.now = 0.0
 
     def send(self, who, message):
@@ -297,6 +297,79 @@ def test_any_board_that_is_lost_ends_the_run(stand):
 
 def test_an_unknown_component_is_told_to_register(stand):
     assert isinstance(stand.send(b"?", x.Ping())[0][1], x.Refused)
+
+
+def original(name, group, **more):
+    return x.Register(name, group, 300, **more)
+
+
+ORIGINALS = (
+    original("LArPix board", "BOARD", addresses={"BOARD": "tcp://127.0.0.1:50001"}),
+    original("LArPix aggregator", "AGGREGATOR", connections=["BOARD"]),
+    original("Offline storage", "CONSUMER", connections=["AGGREGATOR"]),
+    original("Online monitor", "CONSUMER", connections=["AGGREGATOR"]),
+)
+HAS = {"LArPix board": {"get_boards"}, "Online monitor": {"retrieve_pixel_layout"}}
+
+
+def back(stand, who, name):
+    """A component of the original that lived on: says that it lives, and answers what it is asked."""
+    got = stand.send(who, x.Ping())
+    assert [type(one) for to, one in got if to == who].count(x.Pong) == 1
+    for _, asked in got:
+        if isinstance(asked, x.Action):
+            known = asked.name in HAS.get(name, ())
+            result = "ERROR: no layout" if known else f"ERROR: Could not execute action {asked.name}"
+            got += stand.send(who, x.ActionResult(asked.id, asked.name, [], result))
+    return got
+
+
+def test_components_of_the_original_live_on_when_the_core_was_started_again():
+    stand = Stand()
+    stand.book.left = OpenRun(7, "ann", {one.name: "" for one in ORIGINALS[:3]})
+    stand.core.resume(ORIGINALS, stand.now)
+    names = [one.name for one in ORIGINALS]
+    for i in (3, 1, 0, 2):
+        assert x.StateUpdate("RUN", None, 7) in [one for _, one in back(stand, bytes([i]), names[i])]
+    assert answer(stand.send(OPERATOR, x.Control("CLIENTS", ""))) == {
+        "result": ["Online monitor", "LArPix aggregator", "LArPix board", "Offline storage"]
+    }
+    got = stand.later(20, alive=[bytes([i]) for i in range(4)])
+    assert (stand.core.state, stand.core.control.run, got) == ("RUN", 7, [])
+
+
+def test_one_of_the_original_that_is_lost_is_named_with_who_it_may_be():
+    stand = Stand()
+    stand.book.runs = [{"state": "running"}]
+    stand.book.left = OpenRun(1, "ann", {one.name: "" for one in ORIGINALS[1:3]})
+    stand.core.resume(ORIGINALS[1:3], stand.now)
+    for i in (1, 2):
+        back(stand, bytes([i]), "")
+    got = stand.later(4, alive=[bytes([2])])
+    (probe,) = [one for _, one in got if isinstance(one, x.Action)]
+    stand.send(bytes([2]), x.ActionResult(probe.id, probe.name, [], "ERROR"))
+    assert stand.book.runs[0]["reason"] == "lost LArPix aggregator or Offline storage"
+
+
+def test_nobody_else_is_taken_for_one_of_the_original():
+    stand = Stand()
+    stand.core.resume(ORIGINALS[:1], stand.now)
+    ours = stand.send(b"ours", x.Ping("instance"))
+    assert isinstance(ours[0][1], x.Refused)
+    back(stand, b"x", "Online monitor")  # is alive, and none of those that were there
+    assert isinstance(stand.send(b"x", x.Ping())[-1][1], x.Pong)
+    stand.register(b"new", "LArPix board", "BOARD", confirms=False)
+    assert isinstance(stand.send(b"y", x.Ping())[0][1], x.Refused)
+    assert stand.core.clients.names == ["LArPix board"]
+
+
+def test_the_core_after_this_one_is_told_of_components_of_the_original():
+    known = []
+    stand = Stand(remember=lambda now: known.append([one.name for one in now]))
+    stand.register(BOARD, "LArPix board", "BOARD", confirms=False)
+    stand.register(STORAGE, "Offline storage", "CONSUMER", instance="ours")
+    stand.later(3, alive=[STORAGE])
+    assert known == [["LArPix board"], ["LArPix board"], []]
 
 
 def test_answers_go_to_who_asked(stand):

@@ -11,9 +11,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
+from forebay.errors import StreamError
 from forebay.front.larpix.arguments import PORTS
 from forebay.front.larpix.conductor import Conductor
 from forebay.service.larpix_book import FileBook
+from forebay.service.larpix_known import KnownFile
 from forebay.service.larpix_post import Web
 from forebay.service.process import notify, say
 from forebay.stream.xylem import LogOut, RouterSocket
@@ -21,7 +23,10 @@ from forebay.stream.xylem import LogOut, RouterSocket
 if TYPE_CHECKING:
     from forebay.service.larpix_catalog_book import CatalogBook
 
+Messages = list[tuple[bytes, list[bytes]]]
+
 _TURN_S = 0.05
+_STANDBY_S = 0.05
 _STALL_S = 0.5
 _MOST_MESSAGES = 1000  # before the core looks who is silent, and for its end
 
@@ -43,16 +48,52 @@ class WorkClock:
         return now - self._stood
 
 
-def _book(arguments: argparse.Namespace) -> CatalogBook | FileBook:
+def _book(arguments: argparse.Namespace) -> tuple[CatalogBook | FileBook, KnownFile]:
+    """Return the book of runs, and the file of components beside it."""
     if not arguments.config:
-        return FileBook(Path(arguments.runs))
+        runs = Path(arguments.runs)
+        return FileBook(runs), KnownFile(runs.with_name(f"{runs.name}.components"))
     from forebay.config import load
     from forebay.service.larpix_catalog_book import CatalogBook
     from forebay.store.catalog import open_catalog  # takes a second, and most cores need none
 
     config = load(Path(arguments.config))
     lock = config.state_dir / "larpix" / f"{quote(arguments.proposal, safe='')}.lock"
-    return CatalogBook(open_catalog(config), arguments.proposal, Path.cwd(), lock)
+    book = CatalogBook(open_catalog(config), arguments.proposal, Path.cwd(), lock)
+    return book, KnownFile(lock.with_suffix(".components"))
+
+
+class _Opening(threading.Thread):
+    """Opens the book. Components of the original, which wait 1.5 s for an answer, are answered meanwhile."""
+
+    def __init__(self, arguments: argparse.Namespace) -> None:
+        super().__init__(name="book", daemon=True)
+        self._arguments = arguments
+        self._found: tuple[CatalogBook | FileBook, KnownFile] | None = None
+        self._error: Exception | None = None
+
+    def run(self) -> None:
+        """Open it."""
+        try:
+            self._found = _book(self._arguments)
+        except Exception as error:  # noqa: BLE001 - raised by `wait`
+            self._error = error
+
+    def wait(self, socket: RouterSocket) -> tuple[CatalogBook | FileBook, KnownFile, Messages]:
+        """Return book and file, and the messages that came meanwhile."""
+        came: Messages = []
+        self.start()
+        while self.is_alive():
+            received = socket.receive(_TURN_S)
+            if received is None:
+                continue
+            identity, frames = received
+            if frames == [b"PING"]:
+                socket.send(identity, [b"PONG"])
+            came.append(received)
+        if self._found is None:
+            raise self._error or RuntimeError("The book was not opened.")
+        return *self._found, came
 
 
 def run_conductor(arguments: argparse.Namespace, stop: threading.Event) -> None:
@@ -64,15 +105,35 @@ def run_conductor(arguments: argparse.Namespace, stop: threading.Event) -> None:
         If a port is in use, an address is open to others without ``--public``, or runs cannot be booked.
     """
     ports = [arguments.core_port] if arguments.core_port else PORTS
-    socket = RouterSocket([f"{arguments.address}:{port}" for port in ports], public=arguments.public)
-    book = _book(arguments)
+    is_waiting = False
+
+    def again() -> bool:
+        nonlocal is_waiting
+        if arguments.standby and not is_waiting:
+            is_waiting = True
+            say("standing by: another core has the port", ports=list(ports))
+            notify("READY=1")
+        return arguments.standby and not stop.wait(_STANDBY_S)
+
+    addresses = [f"{arguments.address}:{port}" for port in ports]
+    try:
+        socket = RouterSocket(addresses, public=arguments.public, again=again)
+    except StreamError:
+        if stop.is_set():
+            return
+        raise
+    try:
+        book, known, came = _Opening(arguments).wait(socket)
+    except Exception:
+        socket.close()
+        raise
     log, web = LogOut(arguments.log_address, "Core"), Web(arguments.web)
     old = ["STOP"]
 
     def audit(what: str, fields: dict[str, Any]) -> None:
         say(what, **fields)
         log.say("INFO", f"{what} {json.dumps(fields, default=str)}")
-        if what == "component registered":
+        if what in ("component registered", "component taken over"):
             web.tell("POST", "/component", {"new": fields["name"], "all": fields["all"]})
         elif what == "component lost":
             web.tell("DELETE", "/component", {"lost": fields["name"], "all": fields["all"]})
@@ -80,9 +141,13 @@ def run_conductor(arguments: argparse.Namespace, stop: threading.Event) -> None:
             web.tell("POST", "/state", {"new": fields["state"], "old": old[0]})
             old[0] = fields["state"]
 
-    conductor = Conductor(book, audit, confirm_s=arguments.confirm, drain_s=arguments.drain)
+    conductor = Conductor(
+        book, audit, confirm_s=arguments.confirm, drain_s=arguments.drain, remember=known.save
+    )
     clock = WorkClock()
-    conductor.control.resume(clock.now())
+    conductor.resume(known.load(), clock.now())
+    for identity, frames in came:
+        conductor.take(identity, frames, clock.now())
     say("core", ports=list(ports))
     notify("READY=1")
     try:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import queue
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final
 
 import zmq
@@ -34,13 +34,20 @@ _PACE_S = 0.0005
 class RouterSocket:
     """The socket of a core, at one address or several: messages with the identity of their sender.
 
+    Parameters
+    ----------
+    again:
+        Called when an address is in use; True to try again, by default never.
+
     Raises
     ------
     StreamError
         If the address is malformed, in use, or open to others and not `public`.
     """
 
-    def __init__(self, addresses: Sequence[str], *, public: bool = False) -> None:
+    def __init__(
+        self, addresses: Sequence[str], *, public: bool = False, again: Callable[[], bool] = lambda: False
+    ) -> None:
         for address in addresses:
             check(address, binds=True, public=public)
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
@@ -49,11 +56,20 @@ class RouterSocket:
         self._socket.setsockopt(zmq.LINGER, 0)
         self._socket.setsockopt(zmq.MAXMSGSIZE, MAX_BYTES)
         for address in addresses:
-            try:
-                self._socket.bind(address)
-            except zmq.ZMQError as error:
-                self.close()
-                raise in_use(address) from error
+            while not self._is_bound(address):
+                if not again():
+                    self.close()
+                    raise in_use(address)
+
+    def _is_bound(self, address: str) -> bool:
+        try:
+            self._socket.bind(address)
+        except zmq.ZMQError as error:
+            if error.errno == zmq.EADDRINUSE:
+                return False
+            self.close()
+            raise in_use(address) from error
+        return True
 
     def receive(self, timeout: float) -> tuple[bytes, list[bytes]] | None:
         """Return identity and frames of the next message, or None."""
@@ -141,7 +157,7 @@ class ComponentLink:
         while not self._stop.is_set() and time.monotonic() < expiry:
             self._flush(socket)
             if time.monotonic() >= next_ping:
-                socket.send(x.encode(x.Ping()))
+                socket.send(x.encode(x.Ping(self.register.instance)))
                 next_ping = time.monotonic() + beat
             frames = socket.receive(_TURN_S)
             if frames is None:

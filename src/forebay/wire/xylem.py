@@ -1,8 +1,9 @@
 """Frames of xylem, the protocol between the components of larpix-daq: JSON behind a word for its kind.
 
 Source: xylem-daq 0.3.2. Both generations of larpix-daq have these frames; they differ in ports and names.
-Members that only we send are optional and left alone by the original: `Register.confirms`, the transition and
-run of `StateUpdate`, `StateReport`, and whatever is in the `more` of a message.
+Members that only we send are optional and left alone by the original: `Register.confirms`, the instance of a
+`Ping` (a second frame), the transition and run of `StateUpdate`, `StateReport`, and whatever is in the `more`
+of a message.
 """
 
 from __future__ import annotations
@@ -57,7 +58,9 @@ class Refused(msgspec.Struct, frozen=True):
 
 
 class Ping(msgspec.Struct, frozen=True):
-    """A component lives."""
+    """A component lives; `instance` as in its `Register`: a core that is new sees who can register again."""
+
+    instance: str = ""
 
 
 class Pong(msgspec.Struct, frozen=True):
@@ -177,8 +180,8 @@ def encode(message: Message) -> list[bytes]:
             return [b"SUCCESS", _json(addresses)]
         case Refused():
             return [b"FAILURE", _json(_struct(message))]
-        case Ping():
-            return [b"PING"]
+        case Ping(instance):
+            return [b"PING", instance.encode()] if instance else [b"PING"]
         case Pong():
             return [b"PONG"]
         case StateRequest():
@@ -273,6 +276,8 @@ def decode(frames: Sequence[Frame]) -> Message:
         If it is none: of no known word, with too many or too few frames, no JSON, or members missing.
     """
     kind = bytes(frames[0]) if frames else b""
+    if kind == b"PING" and len(frames) == 2 and len(frames[1]):
+        return Ping(bytes(frames[1]).decode("utf-8", "replace"))
     if len(frames) != _SIZES.get(kind):
         raise WireError(f"{len(frames)} frames that begin with {kind[:20]!r} are no message of xylem.")
     if kind == b"PING":

@@ -65,6 +65,7 @@ def _conductor(parser: argparse.ArgumentParser) -> None:
     add("--proposal", default="larpix", help="Proposal of the runs in the catalogue")
     add("--confirm", type=float, default=10.0, help="Seconds for all components to confirm READY and RUN")
     add("--drain", type=float, default=60.0, help="Seconds for all components to confirm STOP")
+    add("--standby", action="store_true", help="Wait while another core has the port, then take its place")
     add("--web", default="", help="Web server to tell of components and states, e.g. http://localhost:5000")
 
 

@@ -31,6 +31,8 @@ class Client:
     ----------
     expiry:
         Seconds of the core's clock at which it is given up.
+    perhaps:
+        Names of others that it may be: it was taken over from another core, and looks the same as they do.
     """
 
     identity: bytes
@@ -42,6 +44,7 @@ class Client:
     confirms: bool
     instance: str
     expiry: float = 0.0
+    perhaps: tuple[str, ...] = ()
 
     @property
     def is_essential(self) -> bool:

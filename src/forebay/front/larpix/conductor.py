@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -10,6 +10,7 @@ from forebay.errors import ForebayError, WireError
 from forebay.front.larpix.book import Book
 from forebay.front.larpix.clients import Client, Clients
 from forebay.front.larpix.control import Control
+from forebay.front.larpix.returning import RETURN_S, Returning
 from forebay.front.larpix.transition import Asker
 from forebay.wire import xylem as x
 
@@ -43,6 +44,8 @@ class Conductor:
         Told of everything that somebody did.
     confirm_s, drain_s:
         Seconds within which all components must confirm READY and RUN, and STOP.
+    remember:
+        Told which components of the original there are whenever that changes, for the core after this one.
 
     Attributes
     ----------
@@ -52,7 +55,15 @@ class Conductor:
         Messages that were none, and answers and confirmations that nobody awaits.
     """
 
-    def __init__(self, book: Book, say: Say, *, confirm_s: float = 10.0, drain_s: float = 60.0) -> None:
+    def __init__(
+        self,
+        book: Book,
+        say: Say,
+        *,
+        confirm_s: float = 10.0,
+        drain_s: float = 60.0,
+        remember: Callable[[list[x.Register]], None] = lambda _known: None,
+    ) -> None:
         self.outbox: list[tuple[bytes, list[bytes]]] = []
         self.clients = Clients()
         self.control = Control(book, self.clients, self._send, self._probe, say, confirm_s, drain_s)
@@ -60,6 +71,19 @@ class Conductor:
         self._say = say
         self._n_actions = 0
         self._pending: dict[int, _Pending] = {}
+        self._originals: dict[str, x.Register] = {}
+        self._remember = remember
+        self._returning = Returning((), self._question, 0.0)
+
+    def resume(self, known: Iterable[x.Register], now: float) -> None:
+        """Go on where the core before this one was killed, with these components of the original."""
+        self._returning = Returning(known, self._question, now + RETURN_S)
+        self.control.resume(now)
+
+    def _question(self, identity: bytes, name: str) -> int:
+        number = self._next_id()
+        self._send(identity, x.Action(number, name, []))
+        return number
 
     @property
     def state(self) -> str:
@@ -98,7 +122,7 @@ class Conductor:
                     self._answer(identity, message.header, {"result": f"ERROR: {error}"}, message.more)
             case x.Ping() | x.StateRequest() | x.StateReport() | x.ActionResult():
                 if client is None:
-                    self._send(identity, x.Refused(UNKNOWN))
+                    self._stranger(identity, message, now)
                 else:
                     client.heard(now)
                     self._component(client, message, now)
@@ -122,7 +146,36 @@ class Conductor:
         client = self.clients.by_identity[identity]
         if before is not None:
             self.control.forget(before)
+        if not new.instance:
+            self._originals[new.name] = new
+        self._returning.forget(new.name)
+        self._keep_in_mind()
         self.control.joined(client, now)
+
+    def _stranger(self, identity: bytes, message: x.Message, now: float) -> None:
+        match message:
+            case x.ActionResult():
+                found = self._returning.answered(identity, message)
+                if found is not None:
+                    self._take_over(identity, *found, now)
+            case x.Ping("") if self._returning.alive(identity, now):
+                self._send(identity, x.Pong())
+            case _:
+                self._send(identity, x.Refused(UNKNOWN))
+
+    def _take_over(self, identity: bytes, register: x.Register, perhaps: list[str], now: float) -> None:
+        if refusal := self.clients.add(identity, register, now):
+            self._send(identity, x.Refused(refusal))
+            return
+        client = self.clients.by_identity[identity]
+        client.perhaps = tuple(perhaps)
+        self._originals[client.name] = register
+        self._say("component taken over", {"name": client.name, "all": self.clients.names})
+        self.control.tell_state(client)
+        self.control.joined(client, now, is_same=True)
+
+    def _keep_in_mind(self) -> None:
+        self._remember([*self._originals.values(), *self._returning.awaited])
 
     def _component(self, client: Client, message: x.Message, now: float) -> None:
         match message:
@@ -206,6 +259,8 @@ class Conductor:
         """Give up components that are silent, and transitions that take too long."""
         for client in self.clients.expired(now):
             self._say("component lost", {"name": client.name, "all": self.clients.names})
+            if self._originals.pop(client.name, None) is not None:
+                self._keep_in_mind()
             self._give_up(client, "ERROR: component died")
             self.control.lost(client, now)
             self._tell_addresses(self.clients.forget_addresses(client))

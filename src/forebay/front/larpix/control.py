@@ -207,10 +207,14 @@ class Control:
         else:
             self._send(client.identity, x.StateUpdate(self.state, None, self.run))
 
-    def joined(self, client: Client, now: float) -> None:
-        """Let a component that comes during a transition take part in it."""
+    def joined(self, client: Client, now: float, *, is_same: bool = False) -> None:
+        """Let a component that comes during a transition take part in it.
+
+        `is_same` says that it is the process that the core before knew, where it has no instance to show it.
+        """
         if client.name in self._absent:
-            is_new = self._absent.pop(client.name) != client.instance or not client.instance
+            instance = self._absent.pop(client.name)
+            is_new = not is_same and (instance != client.instance or not instance)
             if is_new:
                 self._absent = {}
             if not self._absent:
@@ -266,7 +270,8 @@ class Control:
     def _lost(self, client: Client) -> str:
         file = self._files.get(client.name)
         todo = f", whose file is {file}: forebay recover closes it if there is only a .part of it"
-        return f"lost {client.name}" + (todo if file else "")
+        names = " or ".join([client.name, *client.perhaps])
+        return f"lost {names}" + (todo if file else "")
 
     def _trouble(self, what: str, now: float, client: Client, account: dict[str, Any]) -> None:
         under_way = self._now
