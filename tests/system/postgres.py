@@ -18,6 +18,7 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
+from .certificates import Certificate
 from .stand import free_ports, wait_until
 
 START_S = 60.0
@@ -48,14 +49,25 @@ class Postgres:
         Is made; data and log go there. Others must be able to reach it.
     address:
         Where it listens: loopback, or one of a network of this machine's own.
+    certificate:
+        With it the server speaks TLS with those who come over the network, and nothing else.
+    asks_clients:
+        Whether clients must show a certificate of the same authority for the user ``forebay``.
     """
 
-    def __init__(self, directory: Path, address: str = "127.0.0.1") -> None:
+    def __init__(
+        self,
+        directory: Path,
+        address: str = "127.0.0.1",
+        certificate: Certificate | None = None,
+        asks_clients: bool = False,
+    ) -> None:
         programs = _programs()
         assert programs is not None, missing()
         self._programs = programs
         self.directory = directory
         self._address = address
+        self._certificate, self._asks_clients = certificate, asks_clients
         self.port = free_ports(1, socket.SOCK_STREAM)
         self._password = secrets.token_hex(8)
         self._process: subprocess.Popen[bytes] | None = None
@@ -72,8 +84,17 @@ class Postgres:
         password.write_text(self._password)
         words = ["-D", "data", "-U", "forebay", "--pwfile", password, "--auth", "scram-sha-256", "--no-sync"]
         self._run("initdb", *words)
-        with (self.directory / "data" / "pg_hba.conf").open("a") as file:
-            file.write(f"host all all {self._address}/24 scram-sha-256\n")
+        access = self.directory / "data" / "pg_hba.conf"
+        if self._certificate is None:
+            with access.open("a") as file:
+                file.write(f"host all all {self._address}/24 scram-sha-256\n")
+        else:
+            asked = " clientcert=verify-full" if self._asks_clients else ""
+            lines = (
+                "local all all scram-sha-256",
+                f"hostssl all all {self._address}/24 scram-sha-256{asked}",
+            )
+            access.write_text("\n".join(lines) + "\n", encoding="utf-8")
         self.start()
         return self
 
@@ -89,6 +110,7 @@ class Postgres:
             "max_connections": 200,
             "shared_buffers": "16MB",
             "fsync": "off",  # the machine does not crash in a test, only processes do
+            **self._encryption(),
         }
         words = [part for key, value in settings.items() for part in ("-c", f"{key}={value}")]
         with (self.directory / "log").open("wb") as log:
@@ -105,6 +127,25 @@ class Postgres:
             self.stop(signal.SIGKILL)
             raise
 
+    def _encryption(self) -> dict[str, object]:
+        """Return the settings of TLS; the server wants a key that is its own."""
+        if self._certificate is None:
+            return {}
+        settings: dict[str, object] = {"ssl": "on"}
+        files = {
+            "cert": self._certificate.path,
+            "key": self._certificate.key,
+            "ca": self._certificate.authority,
+        }
+        for what, path in files.items():
+            mine = self.directory / path.name
+            mine.write_bytes(path.read_bytes())
+            mine.chmod(0o600)
+            if "user" in self._as:
+                os.chown(mine, self._as["user"], self._as["group"])
+            settings[f"ssl_{what}_file"] = mine
+        return settings
+
     def stop(self, how: signal.Signals = signal.SIGINT) -> None:
         """End it: SIGINT drops all connections and is orderly, SIGQUIT leaves it as after a crash."""
         if self._process is not None:
@@ -115,8 +156,9 @@ class Postgres:
     def database(self) -> str:
         """Make an empty database; return its URL."""
         name = f"forebay_{secrets.token_hex(4)}"
-        self._run("createdb", "-h", self._address, "-p", self.port, "-U", "forebay", name)
-        return f"postgresql://forebay:{self._password}@{self._address}:{self.port}/{name}"
+        self._run("createdb", "-h", self.directory, "-p", self.port, "-U", "forebay", name)
+        host = self._address if self._certificate is None else "localhost"
+        return f"postgresql://forebay:{self._password}@{host}:{self.port}/{name}"
 
     def said(self) -> str:
         """Return the server's log."""

@@ -18,6 +18,7 @@ import socket
 import subprocess
 from pathlib import Path
 
+from .certificates import Certificate
 from .stand import free_ports, wait_until
 
 SERVER = Path("/usr/lib/rabbitmq/bin/rabbitmq-server")
@@ -49,16 +50,27 @@ class Rabbit:
         Empty; data, logs and configuration go there.
     address:
         Where it listens: loopback, or one of a network of this machine's own.
+    certificate:
+        With it the broker speaks TLS, and nothing else.
+    asks_clients:
+        Whether clients must show a certificate of the same authority.
     """
 
-    def __init__(self, directory: Path, address: str = "127.0.0.1") -> None:
+    def __init__(
+        self,
+        directory: Path,
+        address: str = "127.0.0.1",
+        certificate: Certificate | None = None,
+        asks_clients: bool = False,
+    ) -> None:
         self.directory = directory
         self.port, self._epmd_port, self._node_port = (free_ports(1, socket.SOCK_STREAM) for _ in range(3))
-        self.url = f"amqp://guest:guest@{address}:{self.port}/"
+        host = address if certificate is None else "localhost"
+        self.url = f"amqp{'s' if certificate else ''}://guest:guest@{host}:{self.port}/"
         node = f"forebay-{secrets.token_hex(4)}@localhost"
         config = directory / "rabbitmq.conf"
         config.write_text(
-            f"listeners.tcp.1 = {address}:{self.port}\nloopback_users = none\n"
+            f"{_listeners(f'{address}:{self.port}', certificate, asks_clients)}\nloopback_users = none\n"
             "log.console = true\nlog.file = false\n"
             "collect_statistics_interval = 60000\n"
             "vm_memory_high_watermark.absolute = 512MB\ndisk_free_limit.absolute = 50MB\n"
@@ -164,3 +176,16 @@ class Rabbit:
             self._epmd.kill()
             self._epmd.wait()
             self._epmd = None
+
+
+def _listeners(where: str, certificate: Certificate | None, asks_clients: bool) -> str:
+    if certificate is None:
+        return f"listeners.tcp.1 = {where}"
+    asked = str(asks_clients).lower()
+    return (
+        f"listeners.tcp = none\nlisteners.ssl.1 = {where}\n"
+        f"ssl_options.cacertfile = {certificate.authority}\n"
+        f"ssl_options.certfile = {certificate.path}\nssl_options.keyfile = {certificate.key}\n"
+        f"ssl_options.verify = verify_{'peer' if asks_clients else 'none'}\n"
+        f"ssl_options.fail_if_no_peer_cert = {asked}"
+    )

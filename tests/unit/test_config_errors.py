@@ -92,3 +92,36 @@ def test_files(tmp_path):
     path.write_text("!!python/object/apply:os.system ['true']")
     with pytest.raises(ConfigError, match="not valid YAML"):
         load(path)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        (
+            {"bus": "amqps://me:hunter2@b/v?cafile=ca.pem"},
+            ["bus", "cafile must be a whole path", "not ca.pem"],
+        ),
+        ({"bus": "amqp://me:hunter2@b/v?cafile=/ca.pem"}, ["bus", "not encrypted", "amqps://"]),
+        (
+            {"catalog": "postgresql://me:hunter2@b/v?sslmode=verify-full&sslrootcert=../ca.pem"},
+            ["catalog", "sslrootcert must be a whole path"],
+        ),
+    ],
+)
+def test_files_of_tls_are_found_from_everywhere(changes, words):
+    message = refused(changes)
+    assert all(word in message for word in words), message
+    assert "hunter2" not in message
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"bus": "amqps://me:pass@b-1,b-2:5672/v?cafile=/ca.pem&certfile=/me.pem&keyfile=/me.key"},
+        {"bus": "amqps://me@b/?heartbeat=10"},
+        {"catalog": "postgresql://me@b/v?sslmode=verify-full&sslrootcert=system"},
+    ],
+)
+def test_servers_with_tls_are_allowed(changes):
+    config = parse(changes, "x")
+    assert {key: getattr(config, key) for key in changes} == changes

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Annotated, Any
+from urllib.parse import parse_qsl, urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, PlainSerializer
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PlainSerializer
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")]
 """Names of detectors and streams: they become file names, dataset names and socket names."""
@@ -14,6 +16,7 @@ Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")]
 Port = Annotated[int, Field(ge=1, le=65535)]
 
 _USER_INFO = re.compile(r":(?!//)\S*@")
+_FILES = ("cafile", "capath", "certfile", "keyfile", "sslrootcert", "sslcert", "sslkey", "sslcrl", "passfile")
 _PARAMETER = re.compile(r"(password=)[^&\s]*", re.IGNORECASE)
 
 
@@ -25,7 +28,27 @@ def masked(text: str) -> str:
     return _PARAMETER.sub(r"\1***", _USER_INFO.sub(":***@", text))
 
 
-SecretUrl = Annotated[str, PlainSerializer(masked, when_used="json")]
+def checked_files(url: str) -> str:
+    """Return a URL whose parameters name files of TLS as everybody would find them.
+
+    Raises
+    ------
+    ValueError
+        If such a path is not whole (the URL goes from process to process), or the connection would not be
+        encrypted after all.
+    """
+    parts = urlsplit(url)
+    for name, path in parse_qsl(parts.query):
+        if name not in _FILES or (name, path) == ("sslrootcert", "system"):
+            continue
+        if not Path(path).is_absolute():
+            raise ValueError(f"{name} must be a whole path, such as /etc/forebay/ca.pem, not {path}")
+        if parts.scheme == "amqp":
+            raise ValueError(f"{name} is given, but amqp:// is not encrypted: write amqps://")
+    return url
+
+
+SecretUrl = Annotated[str, AfterValidator(checked_files), PlainSerializer(masked, when_used="json")]
 """A URL that may hold a password: whoever uses it has it whole, but JSON and ``repr`` are masked."""
 
 

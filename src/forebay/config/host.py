@@ -50,7 +50,7 @@ class Config(Model):
     bus: SecretUrl = Field(
         "embedded",
         pattern=r"^(embedded|amqps?://.+)$",
-        description="How requests travel: embedded (this host), or amqp://user:password@host/vhost.",
+        description="How requests travel: embedded (this host), or amqp://user:password@host,host/vhost.",
     )
     catalog: SecretUrl = Field(
         "sqlite",

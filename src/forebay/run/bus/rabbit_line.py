@@ -14,9 +14,10 @@ import aio_pika
 import aiormq
 from aio_pika.abc import AbstractChannel, AbstractConnection, AbstractExchange
 from aio_pika.exceptions import CONNECTION_EXCEPTIONS
-from yarl import URL
 
+from forebay.config.base import masked
 from forebay.errors import BusError
+from forebay.run.bus.rabbit_address import addresses, check_files, is_final, reason, unreachable
 
 LOG = logging.getLogger("forebay.bus")
 
@@ -140,15 +141,16 @@ class RabbitLine:
     Parameters
     ----------
     url:
-        ``amqp://user:password@host:port/vhost``; ``amqps`` for TLS.
+        ``amqp://user:password@host:port,host:port/vhost``; ``amqps`` for TLS. Hosts of a cluster are tried
+        in turn, the next when one is lost.
     name:
         Shown in the broker's list of connections.
     """
 
     def __init__(self, url: str, name: str) -> None:
-        self._url = url
+        self._addresses = addresses(url)
         self._name = name
-        self.shown = str(URL(url).with_password("***") if URL(url).password else URL(url))
+        self.shown = masked(url)
         self._ends: list[End] = []
         self._session: Session | None = None
         self._why = "it does not answer"
@@ -240,7 +242,7 @@ class RabbitLine:
             except BusError:
                 raise
             except TimeoutError as error:
-                raise self._unreachable("it did not answer in time") from error
+                raise unreachable(self.shown, "it did not answer in time") from error
             except aiormq.exceptions.PublishError:
                 raise
             except _LOST as error:
@@ -255,7 +257,7 @@ class RabbitLine:
         while self._session is None or self._is_lost(self._session):
             left = end - time.monotonic()
             if left <= 0 or self._refused or self._keeping.done():
-                raise self._unreachable(self._why)
+                raise unreachable(self.shown, self._why)
             self._changed.clear()
             try:
                 await asyncio.wait_for(self._changed.wait(), min(left, 0.1))
@@ -263,20 +265,14 @@ class RabbitLine:
                 continue
         return self._session
 
-    def _unreachable(self, why: str) -> BusError:
-        return BusError(
-            f"The message broker {self.shown} cannot be used: {why}.",
-            "See that RabbitMQ runs there, and that user, password and vhost in `bus` are right.",
-        )
-
     async def _keep_connected(self) -> None:
         n_failures = 0
         while True:
             try:
-                self._session = await self._connect()
+                self._session = await self._connect_to_one()
             except (*_LOST, BusError) as error:
-                self._why = _reason(error)
-                self._refused = isinstance(error, aiormq.exceptions.AuthenticationError) or _is_refusal(error)
+                self._why = reason(error)
+                self._refused = is_final(error)
                 if n_failures == 0:
                     LOG.warning(
                         "the message broker cannot be reached; trying again",
@@ -286,13 +282,16 @@ class RabbitLine:
                 await asyncio.sleep(_BACKOFF_S[min(n_failures, len(_BACKOFF_S) - 1)])
                 n_failures += 1
                 continue
-            LOG.info("connected", extra={"fields": {"broker": self.shown}})
+            LOG.info("connected", extra={"fields": {"broker": masked(str(self._addresses[0]))}})
             self._refused = False
             self._changed.set()
             await self._session.lost.wait()
             if self._closed:
                 return
-            LOG.warning("the message broker was lost", extra={"fields": {"broker": self.shown}})
+            LOG.warning(
+                "the message broker was lost", extra={"fields": {"broker": masked(str(self._addresses[0]))}}
+            )
+            self._turn()
             self._why = "the connection was lost"
             lost, self._session = self._session, None
             await self._end(lost)
@@ -300,10 +299,29 @@ class RabbitLine:
             if n_failures:
                 await asyncio.sleep(_BACKOFF_S[min(n_failures, len(_BACKOFF_S)) - 1])
 
-    async def _connect(self) -> Session:
+    async def _connect_to_one(self) -> Session:
+        """Connect to the first host that can be used, each being tried once."""
+        n_others = len(self._addresses) - 1
+        for _ in range(n_others):
+            try:
+                return await self._connect(_CONNECT_S / 2)
+            except (*_LOST, BusError) as error:
+                LOG.info(
+                    "the next host of the message broker is tried",
+                    extra={"fields": {"broker": masked(str(self._addresses[0])), "reason": reason(error)}},
+                )
+                self._turn()
+        return await self._connect(_CONNECT_S)
+
+    def _turn(self) -> None:
+        self._addresses = [*self._addresses[1:], self._addresses[0]]
+
+    async def _connect(self, timeout: float) -> Session:
+        url = self._addresses[0]
+        check_files(url)
         connection = await aio_pika.connect(
-            self._url,
-            timeout=_CONNECT_S,
+            url,
+            timeout=timeout,
             heartbeat=HEARTBEAT_S,
             client_properties={"connection_name": self._name},
         )
@@ -344,22 +362,9 @@ async def _unless_lost(session: Session, what: Awaitable[T]) -> T:
         task.cancel()
 
 
-def _reason(error: BaseException) -> str:
-    if isinstance(error, TimeoutError):
-        return "it does not answer"
-    if isinstance(error, aiormq.exceptions.InvalidFrameError) and "Connection.Close" in str(error):
-        return "it refused, which means most often that there is no such vhost, or that it is not this user's"
-    return str(error).rstrip(".") or type(error).__name__
-
-
-def _is_refusal(error: BaseException) -> bool:
-    text = str(error)
-    return any(word in text for word in ("ACCESS_REFUSED", "NOT_ALLOWED"))
-
-
 def _refusal(error: BaseException) -> BusError:
     """Return what the broker's refusal means."""
-    text = _reason(error)
+    text = reason(error)
     if "ACCESS_REFUSED" in text:
         return BusError(f"The message broker refused: {text}.", "Give this user the right to it.")
     if "PRECONDITION_FAILED" in text:

@@ -167,6 +167,17 @@ _REMEDIES = {
     "locked": f"Somebody has been writing for {BUSY_S:g} s; find out which process hangs.",
     "not a database": "Move the file away, start again and run: forebay catalog rebuild DIRECTORY",
     "malformed": "Move the file away, start again and run: forebay catalog rebuild DIRECTORY",
+    "certificate verify failed": "Name the certificate of the authority that signed the server's: "
+    "?sslmode=verify-full&sslrootcert=/etc/forebay/ca.pem",
+    "root certificate file": "Name the certificate of the authority that signed the server's: "
+    "?sslmode=verify-full&sslrootcert=/etc/forebay/ca.pem",
+    "does not match host name": "Write the host in `catalog` as the server's certificate has it.",
+    "unknown ca": "The server does not know who signed sslcert in `catalog`.",
+    "client certificate": "The server asks for a certificate of yours: add sslcert and sslkey to `catalog`.",
+    "private key": "Name the private key of sslcert as sslkey, in a file that only this user may read.",
+    "no encryption": "The server wants TLS: add ?sslmode=verify-full&sslrootcert=FILE to `catalog`.",
+    "sslmode": "Write sslmode=verify-full, or another that PostgreSQL knows.",
+    "connection option": "Look in PostgreSQL's documentation how parameters of a connection are called.",
     "authentication failed": "Check user and password in `catalog` of the configuration.",
     "does not exist": "Create it (createdb) or name another in `catalog` of the configuration.",
     "connection": "Look whether PostgreSQL runs there and lets this host in.",
