@@ -55,6 +55,19 @@ def test_runs_are_booked_in_the_catalogue(tmp_path):
     again.close()
 
 
+def test_the_folder_of_a_proposal_stays_unless_another_is_named(tmp_path):
+    catalog, lock = open_catalog(config_in(tmp_path)), tmp_path / "lock"
+    for asked, moved_to, stands in (
+        ("a", None, "a"),
+        ("b", None, "a"),
+        ("b", "c", "c"),
+    ):
+        folder = None if moved_to is None else tmp_path / moved_to
+        book = CatalogBook(catalog, "larpix", tmp_path / asked, lock, folder)
+        assert book.directory == catalog.proposal("larpix").directory == str(tmp_path / stands)
+        book._lock.close()
+
+
 @pytest.mark.parametrize("packets", ["many", None, [1]])
 def test_what_a_storage_says_of_itself_may_be_anything(tmp_path, packets):
     catalog = open_catalog(config_in(tmp_path))

@@ -36,7 +36,8 @@ def test_runs_are_seen_in_the_catalogue(stand):
     config.write_text(json.dumps({"state_dir": str(state), "detectors": {}}))
     where = ("--proposal", "larpix", "--config", config, "--json")
     stand.spawn("forebay", [sys.executable, "-m", "forebay", "run", config])
-    stand.start("core", "--config", config, cwd=stand.directory)  # there its proposal lies
+    (stand.directory / "elsewhere").mkdir()
+    stand.start("core", "--config", config, cwd=stand.directory / "elsewhere")
     for script in ("producer", "aggregator", "offline_storage"):
         stand.start(script)
     stand.until_clients(PARTS)
@@ -50,6 +51,7 @@ def test_runs_are_seen_in_the_catalogue(stand):
         *_, last = answers
         assert last["message"] == {"result": "UPDATED", "metadata": {"run": 1}}
     stand.until(lambda: forebay("runs", *where))
+    assert f"folder={stand.directory / 'data'}" in (stand.directory / "core.err").read_text()
     (run,) = json.loads(forebay("runs", *where))
     assert (run["number"], run["state"], run["comment"]) == (1, "ended", "cosmics\nended by ben")
     assert run["started_ns"] < run["ended_ns"]

@@ -18,9 +18,16 @@ class CatalogBook:
     Parameters
     ----------
     directory:
-        Of the proposal, if it is a new one.
+        Folder of the proposal if it is a new one.
     lock:
         A file by which cores of this host know that a proposal has one already.
+    moved_to:
+        Folder of the proposal from now on, whether it is new or known.
+
+    Attributes
+    ----------
+    directory:
+        Folder of the proposal, as the catalogue has it.
 
     Raises
     ------
@@ -28,7 +35,9 @@ class CatalogBook:
         If another core books runs of this proposal, or `lock` cannot be made.
     """
 
-    def __init__(self, catalog: Catalog, proposal: str, directory: Path, lock: Path) -> None:
+    def __init__(
+        self, catalog: Catalog, proposal: str, directory: Path, lock: Path, moved_to: Path | None = None
+    ) -> None:
         self._catalog = catalog
         self._proposal = proposal
         try:
@@ -44,9 +53,12 @@ class CatalogBook:
             what = f"Another core books the runs of proposal {proposal}: {lock} is locked."
             raise StoreError(what, "Stop it, or give another proposal: --proposal NAME.") from error
         try:
-            catalog.proposal(proposal)
+            known = catalog.proposal(proposal)
         except UnknownError:
-            catalog.put_proposal(proposal, directory)
+            known = catalog.put_proposal(proposal, moved_to or directory)
+        if moved_to is not None and known.directory != str(moved_to):
+            known = catalog.put_proposal(proposal, moved_to)
+        self.directory = known.directory
         self._open: OpenRun | None = None
         for i, run in enumerate(catalog.runs(proposal)):
             if run.ended_ns is None and i == 0:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-from forebay.errors import StreamError
+from forebay.errors import ConfigError, StreamError
 from forebay.front.larpix.arguments import PORTS
 from forebay.front.larpix.conductor import Conductor
 from forebay.service.larpix_book import FileBook
@@ -52,14 +52,23 @@ def _book(arguments: argparse.Namespace) -> tuple[CatalogBook | FileBook, KnownF
     """Return the book of runs, and the file of components beside it."""
     if not arguments.config:
         runs = Path(arguments.runs)
+        if arguments.directory is not None:
+            what = "--directory is the folder of a proposal, and there is no configuration with a catalogue."
+            raise ConfigError(what, "Give it with --config CONFIG, or leave it out.")
+        say("runs are booked in a file", file=runs.absolute())
         return FileBook(runs), KnownFile(runs.with_name(f"{runs.name}.components"))
     from forebay.config import load
+    from forebay.run.proposals import check_proposal
     from forebay.service.larpix_catalog_book import CatalogBook
     from forebay.store.catalog import open_catalog  # takes a second, and most cores need none
 
     config = load(Path(arguments.config))
     lock = config.state_dir / "larpix" / f"{quote(arguments.proposal, safe='')}.lock"
-    book = CatalogBook(open_catalog(config), arguments.proposal, Path.cwd(), lock)
+    folder = None
+    if arguments.directory is not None:
+        folder = check_proposal(arguments.proposal, Path(arguments.directory).absolute())
+    book = CatalogBook(open_catalog(config), arguments.proposal, config.record.directory, lock, folder)
+    say("runs are booked in the catalogue", proposal=arguments.proposal, folder=book.directory)
     return book, KnownFile(lock.with_suffix(".components"))
 
 

@@ -63,6 +63,7 @@ def _conductor(parser: argparse.ArgumentParser) -> None:
     add("--runs", default="larpix_runs.jsonl", help="File to book runs in, where no catalogue is configured")
     add("--config", help="Configuration whose catalogue books the runs")
     add("--proposal", default="larpix", help="Proposal of the runs in the catalogue")
+    add("--directory", help="Folder of the proposal; of a new one, record.directory of the configuration")
     add("--confirm", type=float, default=10.0, help="Seconds for all components to confirm READY and RUN")
     add("--drain", type=float, default=60.0, help="Seconds for all components to confirm STOP")
     add("--standby", action="store_true", help="Wait while another core has the port, then take its place")
