@@ -97,3 +97,17 @@ def test_a_full_disk_drops_no_segment_that_is_still_open(ring: Path, monkeypatch
     assert (counters.disk_full, counters.not_written) == (1, 0)
     assert counters.expired > 0
     assert dropped_while_open == []
+
+
+def test_a_segment_of_which_a_loss_of_power_left_nothing_is_removed(ring: Path) -> None:
+    writer = RecordWriter(ring, DiskLimits(10**7, segment_bytes=300))
+    for i in range(9):
+        writer.write(made(i, i))
+    writer.close()
+    first, lost, *rest = segment_files.numbers(ring, "data")
+    for kind in ("data", "index"):
+        os.truncate(segment_files.path(ring, lost, kind), 0)
+    RecordWriter(ring, DiskLimits(10**7, segment_bytes=300)).close()
+    assert segment_files.numbers(ring, "data")[: 1 + len(rest)] == [first, *rest]
+    assert not segment_files.path(ring, lost, "index").exists()
+    assert len(list(RecordReader(ring).read(PulseRange(0, 8)))) == 9 - (rest[0] - lost)
