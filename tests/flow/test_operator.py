@@ -389,6 +389,7 @@ def test_proposals_are_booked_moved_and_closed(operator, worker, tmp_path):
     ("name", "folder", "said"),
     [
         ("a b", "/tmp", "'a b' cannot be the name"),
+        ("default", "/tmp", "folder of proposal default is record.directory"),
         ("p1", "data", "data of proposal p1 is not a full path"),
         ("p1", "/nowhere/at/all", "no folder /nowhere/at/all"),
         ("p1", "/dev/null", "no folder /dev/null"),

@@ -18,6 +18,7 @@ from forebay.run.claims import claim
 from forebay.run.ending import settle_run, tell
 from forebay.run.jobs import KINDS
 from forebay.run.owner import host_name, owner
+from forebay.run.proposals import follow_configuration
 from forebay.service.beat import Beat
 from forebay.service.planner import Planner
 from forebay.service.process import LOG, notify, say
@@ -60,6 +61,8 @@ def work(config: Config, role: str, name: str, stop: threading.Event) -> None:
     bus = connect(config, name=f"{role}.{name}")
     catalog = open_catalog(config)
     try:
+        if abouts(config, "record"):
+            follow_configuration(catalog, config.record.directory)
         Worker(config, role, name, bus, catalog).run(stop)
     finally:
         bus.close()
