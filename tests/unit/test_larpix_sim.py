@@ -11,6 +11,7 @@ from forebay.sim.larpix_faults import CHANCES, MOMENTS, parse_faults
 from forebay.wire import pacman
 from forebay.wire.larpix import word
 from forebay.wire.larpix.configure import BROADCAST, MAGIC, read_words, registers_read, write_words
+from forebay.wire.larpix.statistics import FIFO_FLAGS, ChipStatistics
 from forebay.wire.pacman_account import BoardAccount
 from forebay.wire.pacman_batch import Batch
 
@@ -130,6 +131,35 @@ def test_moments(name):
     assert not any(counters[other] for other in others)
 
 
+def flags_of(board, seconds):
+    """Return (FIFO, level) -> words with that flag, of a board made anew."""
+    statistics = ChipStatistics()
+    messages = SimulatedBoard(board.options, T0).messages(T0 + seconds)
+    lengths = np.array([len(one) for one in messages])
+    good = [one for one, length in zip(messages, lengths, strict=True) if length % 16 == 8]
+    batch = Batch(b"".join(good), np.array([len(one) for one in good]))
+    statistics.add(batch, 1, board.word_format)
+    return {
+        tuple(name.split("_")): n for name, n in zip(FIFO_FLAGS, statistics.fifo.sum(0).tolist(), strict=True)
+    }
+
+
+@pytest.mark.parametrize("asic", ["1", "2", "3"])
+def test_fifo_flags_of_every_version(asic):
+    faults = parse_faults(["local-half=1", "shared-full=1"])
+    board = SimulatedBoard(BoardOptions(asic_version=asic, rate_hz=1000, faults=faults), T0)
+    n_shared = 0 if asic == "1" else 1000
+    assert flags_of(board, 1) == pytest.approx(
+        {
+            ("local", "half"): 1000,
+            ("local", "full"): 0,
+            ("shared", "half"): n_shared,
+            ("shared", "full"): n_shared,
+        },
+        abs=10,
+    )
+
+
 @pytest.mark.parametrize("name", sorted(CHANCES))
 def test_chances(name):
     board = SimulatedBoard(BoardOptions(rate_hz=10_000, faults=parse_faults([f"{name}=0.1"])), T0)
@@ -140,6 +170,7 @@ def test_chances(name):
         "parity": counters["parity_errors"] / 10,
         "cut": counters["malformed"],
         "miscount": counters["miscounted"],
+        **{f"{fifo}-{level}": n / 10 for (fifo, level), n in flags_of(board, 1).items()},
     }
     assert 60 < found[name] < 140
 

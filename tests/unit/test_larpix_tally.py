@@ -238,6 +238,26 @@ def test_boards_have_their_faults():
     assert "forebay_larpix_malformed 1.0" in metrics_text(Shown(counted), counted)
 
 
+def test_fifo_flags_are_counted_chip_by_chip():
+    counted, clock = tally()
+    shown = Shown(counted)
+    assert shown.fifo() == []
+    flagged = [hits(10, chip_id=4, local_fifo=1), hits(3, chip_id=5, shared_fifo=3), hits(5, chip_id=6)]
+    seconds(counted, clock, 2, flagged)
+    full, half = shown.fifo()
+    assert (full["chip_id"], full["words"], full["shared_full"], full["local_half"]) == (5, 6, 6, 0)
+    assert (half["chip_id"], half["local_half"], half["local_full"]) == (4, 20, 0)
+    assert half["local_half_hz"] == pytest.approx(10)
+    assert shown.fifo(1) == [full]
+    assert shown.glance()["fifo"] == [full, half]
+    line = 'forebay_larpix_chip_fifo{io_group="1",io_channel="1",chip_id="5",flag="shared_full"} 6.0'
+    text = metrics_text(shown, counted)
+    assert sorted_labels(line) in {sorted_labels(one) for one in text.splitlines()}
+    assert 'chip_id="6",flag' not in text
+    seconds(counted, clock, 6)
+    assert shown.fifo()[0]["shared_full_hz"] == 0
+
+
 def test_metrics_of_a_run():
     counted, clock = tally()
     counted.clear(12)

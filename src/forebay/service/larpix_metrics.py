@@ -61,6 +61,13 @@ class _Families(Collector):
         for name in ("count", "rate_hz"):
             rows = [(one, one[name]) for one in rates["triggers"]]
             yield _family(f"trigger_{name}", "Sync and trigger words.", ("io_group", "kind", "type"), rows)
+        flags = [
+            ({**one, "flag": flag}, one[flag])
+            for one in self._shown.fifo(_MOST // len(FIFO_FLAGS))
+            for flag in FIFO_FLAGS
+            if one[flag]
+        ]
+        yield _family("chip_fifo", "Words of a chip with this FIFO flag.", (*_CHIP, "flag"), flags)
         yield self._adc()
 
     def _adc(self) -> Metric:

@@ -209,6 +209,25 @@ class Shown:
                 "words": self._tally.n_words,
             }
 
+    def fifo(self, most: int = 1000) -> list[dict[str, Any]]:
+        """Return the chips whose words had FIFO flags in this run, those with most flags of full first.
+
+        With the data words that were counted of each, and of each flag of `FIFO_FLAGS` the words that had it
+        and how many a second have it now, ``NAME`` and ``NAME_hz``.
+        """
+        with self._tally.lock:
+            found, share = self._tally.chips, self._tally.share or 1.0
+            flagged = np.flatnonzero(found.fifo.any(1))
+            n_full = found.fifo[flagged][:, [i for i, name in enumerate(FIFO_FLAGS) if "full" in name]].sum(1)
+            order = flagged[np.lexsort((-found.fifo[flagged].sum(1), -n_full))][:most]
+            rates = found.fifo_rates() / share
+            return [
+                _chip(found.chips[i])
+                | {"words": int(found.counts[i].sum()), **_flags(found.fifo[i])}
+                | {f"{name}_hz": hz for name, hz in zip(FIFO_FLAGS, rates[i].tolist(), strict=True)}
+                for i in order
+            ]
+
     def glance(self) -> dict[str, Any]:
         """Return what the page shows, at one moment of the last second."""
         return {**self._once("glance", self._glance), **self.status()}
@@ -222,6 +241,7 @@ class Shown:
             return {
                 "rates": {**self.rates(most=_AT_A_GLANCE), "channels": []},
                 "boards": boards,
+                "fifo": self.fifo(_AT_A_GLANCE),
                 "adc": _trimmed(self._tally.chips.adc.sum(0)),
                 "seconds": list(self._tally.seconds),
                 "packets": self.packets()[:_AT_A_GLANCE],

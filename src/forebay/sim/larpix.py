@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -272,11 +272,25 @@ class SimulatedBoard:
             "channel_id": of_all % n_channels,
             "timestamp": timestamps & (2**bits - 1),
             "dataword": random.integers(20, 150, n),
+            **self._fifos(n),
         }
         words = encode(fields, self.word_format)
         if chance := self.options.faults.chance("parity"):
             words ^= (random.random(n) < chance).astype(np.uint64) << np.uint64(20)
         return pacman.data_words(keys[chip_index, 0], timestamps, words)
+
+    def _fifos(self, n: int) -> dict[str, NDArray[Any]]:
+        """Return the flags of FIFOs of `n` words, as faults have them: half is bit 0, full is bit 1."""
+        flags: dict[str, NDArray[Any]] = {}
+        for fifo in ("local", "shared"):
+            chances = [self.options.faults.chance(f"{fifo}-{level}") for level in ("half", "full")]
+            if any(chances):
+                is_half, is_full = (self._random.random(n) < chance for chance in chances)
+                flags[f"{fifo}_fifo"] = (is_half | is_full) | is_full.astype(np.uint8) << 1
+        if self.options.asic_version != "1":
+            return flags
+        local = flags.get("local_fifo", np.zeros(n, np.uint8))
+        return {"fifo_half": local & 1, "fifo_full": local >> 1}
 
     def _packed(self, second: int, records: NDArray[np.void]) -> list[bytes]:
         size = self.options.words_per_message

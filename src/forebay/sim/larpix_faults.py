@@ -12,8 +12,12 @@ CHANCES = {
     "parity": "a word has one bit wrong",
     "cut": "a message is cut short",
     "miscount": "a message says another number of words than it has",
+    "local-half": "a word says that the FIFO of its channel is half full",
+    "local-full": "a word says that it is full, and thus half full",
+    "shared-half": "a word says that the FIFO of its chip is half full",
+    "shared-full": "a word says that it is full, and thus half full",
 }
-"""NAME=P: with probability P for each word or message."""
+"""NAME=P: with probability P for each word or message. Chips of version 1 have one FIFO, the local one."""
 
 MOMENTS = {
     "no-sync": "in this second no sync comes",

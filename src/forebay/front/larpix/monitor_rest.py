@@ -72,6 +72,10 @@ class Seen(Protocol):
         """Return counts of ADC values and of FIFO flags."""
         ...
 
+    def fifo(self, most: int) -> list[dict[str, Any]]:
+        """Return FIFO flags of chips."""
+        ...
+
     def glance(self) -> dict[str, Any]:
         """Return what the page shows."""
         ...
@@ -207,6 +211,11 @@ def _add_looks(app: FastAPI, seen: Seen, desk: Desk | None) -> None:
         def rates(chip: ChipKeys = [], most: Most = 1000) -> dict[str, Any]:  # noqa: B006 - FastAPI copies it
             """Return rates in Hz over the last seconds."""
             return seen.rates(chip, most)
+
+        @app.get(f"{base}/fifo")
+        def fifo(most: Most = 1000) -> list[dict[str, Any]]:
+            """Return the chips whose words had FIFO flags in this run, the fullest first."""
+            return seen.fifo(most)
 
         @app.get(f"{base}/histograms")
         def histograms(chip: ChipKeys = []) -> dict[str, Any]:  # noqa: B006 - FastAPI copies it

@@ -64,7 +64,7 @@ class ChipStatistics:
         self._channels = np.zeros((0, N_CHANNELS), np.int64)
         self._adc = np.zeros((0, N_ADC), np.int64)
         self._fifo = np.zeros((0, len(FIFO_FLAGS)), np.int64)
-        self._window = Window(self.window_s)
+        self._window, self._fifo_window = Window(self.window_s), Window(self.window_s)
         self._recent: deque[Rows] = deque()
 
     @property
@@ -152,10 +152,15 @@ class ChipStatistics:
     def advance(self, now_s: float) -> None:
         """Say what time it is, about once a second, whether data come or not; rates follow."""
         self._window.advance(now_s, self.counts)
+        self._fifo_window.advance(now_s, self.fifo)
 
     def rates(self) -> NDArray[np.float64]:
         """Return (chip, channel) in Hz, of the last seconds."""
         return self._window.rates(self.counts.shape)
+
+    def fifo_rates(self) -> NDArray[np.float64]:
+        """Return (chip, flag of `FIFO_FLAGS`) in Hz, of the last seconds."""
+        return self._fifo_window.rates(self.fifo.shape)
 
     @property
     def rate_hz(self) -> float:

@@ -96,6 +96,24 @@ function showBoards(boards) {
   }
 }
 
+const FLAGS = ["local_half", "local_full", "shared_half", "shared_full"];
+
+function showFifo(chips) {
+  const heads = FLAGS.map((flag) => flag.replace("_", " "));
+  byId("fifo-head").replaceChildren(...(chips.length ? [row(["chip", "words", ...heads], "th")] : []));
+  table(
+    "fifo",
+    chips.map((one) => [
+      chip(one),
+      number(one.words),
+      ...FLAGS.map((flag) => {
+        const now = one[`${flag}_hz`] > 0 ? `, ${number(one[`${flag}_hz`])} Hz` : "";
+        return [`${number(one[flag])}${now}`, flag.endsWith("full") && now ? "bad" : ""];
+      }),
+    ]),
+  );
+}
+
 function showPackets(packets) {
   const names = [...new Set(packets.flatMap((one) => Object.keys(one)))].filter((name) => name !== "bits");
   byId("packets-head").replaceChildren(row(names, "th"));
@@ -162,6 +180,7 @@ function show(seen) {
     "messages",
     seen.messages.map((text) => [text]),
   );
+  showFifo(seen.fifo);
   showPackets(seen.packets);
   showSystem(seen);
 }
