@@ -15,7 +15,7 @@ pytestmark = pytest.mark.flow
 
 @pytest.fixture
 def endpoint():
-    with tempfile.TemporaryDirectory(prefix="fb-", dir="/tmp") as folder:
+    with tempfile.TemporaryDirectory(prefix="fb-") as folder:
         Path(folder).chmod(0o700)
         yield ipc(Path(folder), "chec.account")
 

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from tests.ports import free_ports
 from typer.testing import CliRunner
 
 from forebay.cli.module_control import controlled
@@ -123,8 +124,7 @@ def test_whatever_comes_is_answered(camera, message):
 
 
 def free_port():
-    with closing(socket.create_server(("127.0.0.1", 0))) as probe:
-        return probe.getsockname()[1]
+    return free_ports(1, socket.SOCK_STREAM)
 
 
 def test_modules_answer_at_their_own_addresses_to_any_client(camera):

@@ -4,7 +4,6 @@ import errno
 import json
 import os
 import resource
-import subprocess
 import threading
 from contextlib import contextmanager
 
@@ -14,6 +13,7 @@ import msgspec
 import numpy as np
 import pytest
 import xxhash
+from tests.small_disk import small_disk
 
 from forebay.errors import OverwrittenError, StoreError
 from forebay.event import Event
@@ -372,28 +372,19 @@ def test_a_disk_that_is_full_from_the_start(tmp_path):
 
 
 @pytest.fixture
-def small_disk(tmp_path):
-    if os.geteuid() != 0:
-        pytest.skip("mounting a small file system needs root")
-    folder = tmp_path / "small"
-    folder.mkdir()
-    mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=16m", "none", str(folder)], capture_output=True, check=False
-    )
-    if mounted.returncode:
-        pytest.skip(f"mount: {mounted.stderr.decode().strip()}")
-    yield folder
-    subprocess.run(["umount", "--lazy", str(folder)], check=True)
+def disk(tmp_path):
+    with small_disk(tmp_path / "small", 16 * 2**20) as folder:
+        yield folder
 
 
-def test_a_real_full_disk(small_disk):
-    file = ImageFile(small_disk / "a.h5", recording(compression="none"))
+def test_a_real_full_disk(disk):
+    file = ImageFile(disk / "a.h5", recording(compression="none"))
     with pytest.raises(StoreError, match=r"No space left on device.*Free some space"):
         drain(file, [event(p) for p in range(2000)])
     file.close()
-    assert names(small_disk) == ["a.h5"]
+    assert names(disk) == ["a.h5"]
     assert file.manifest.reason == "disk full"
-    report = check_file(small_disk / "a.h5", skip=["missing-pulses", "not-written"])
+    report = check_file(disk / "a.h5", skip=["missing-pulses", "not-written"])
     assert report.is_good, report.problems
     assert file.counters["written"] > 100
 

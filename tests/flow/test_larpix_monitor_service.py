@@ -5,6 +5,7 @@ import threading
 
 import pytest
 from tests.larpix_events import blocks
+from tests.ports import free_ports
 
 from forebay.config import ApiConfig
 from forebay.ports import Message
@@ -42,8 +43,7 @@ def test_what_comes_is_counted_and_what_does_not_come_too(tmp_path, monkeypatch)
 
 
 def free_port():
-    with socket.create_server(("127.0.0.1", 0)) as sock:
-        return sock.getsockname()[1]
+    return free_ports(1, socket.SOCK_STREAM)
 
 
 def news(job, state, run=None):

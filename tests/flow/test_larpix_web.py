@@ -13,6 +13,7 @@ import requests
 import socketio
 from starlette.testclient import TestClient
 from tests.larpix_events import blocks
+from tests.ports import free_ports
 
 from forebay.api.tokens import TokenFile
 from forebay.config import ApiConfig
@@ -108,8 +109,7 @@ def client(tally, desk, tmp_path):
 
 @pytest.fixture
 def port():
-    with socket.create_server(("127.0.0.1", 0)) as sock:
-        return sock.getsockname()[1]
+    return free_ports(1, socket.SOCK_STREAM)
 
 
 @pytest.mark.parametrize("base", ["", "/api", "/"])

@@ -7,6 +7,7 @@ from contextlib import closing, suppress
 
 import numpy as np
 import pytest
+from tests.ports import free_ports
 
 from forebay.front.ssdaq import SSFileWriter, SSReadout, SSReadoutListener, ZMQReadoutPublisher
 from forebay.front.ssdaq.subscribers import BasicSSReadoutSubscriber, BasicSubscriber
@@ -124,8 +125,7 @@ def test_in_the_middle_of_an_exception_as_in_the_readme(kind, flood):
 
 
 def test_one_that_binds_lets_the_address_go():
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port = probe.getsockname()[1]
+    port = free_ports(1, socket.SOCK_STREAM)
     for _ in range(3):
         listener = SSReadoutListener("0.0.0.0", port)
         listener.start()

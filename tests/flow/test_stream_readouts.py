@@ -5,6 +5,7 @@ from contextlib import ExitStack, closing
 
 import numpy as np
 import pytest
+from tests.ports import free_ports
 
 from forebay.errors import ConfigError, StreamError
 from forebay.stream.readouts import ReadoutListener, ReadoutPublisher
@@ -67,9 +68,7 @@ def test_listeners_get_every_readout(opened, mode, generation):
 
 
 def test_a_remote_listener_binds(opened):
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_ports(1, socket.SOCK_STREAM)
     listener = opened(ReadoutListener("0.0.0.0", port))
     publisher = opened(ReadoutPublisher("127.0.0.1", port, "remote"))
     for _ in range(1000):  # a listener that binds subscribes when it reads

@@ -40,7 +40,7 @@ T0_S = 1_795_000_000
 @pytest.fixture
 def config(tmp_path):
     (tmp_path / "data").mkdir()
-    with tempfile.TemporaryDirectory(prefix="fb-", dir="/tmp") as runtime:
+    with tempfile.TemporaryDirectory(prefix="fb-") as runtime:
         Path(runtime).chmod(0o700)
         yield parse(
             {

@@ -150,7 +150,7 @@ def many_hosts(directory: Path) -> Iterator[Site]:
         hosts = [network.host("alpha"), network.host("beta")]
         (directory / "rabbit").mkdir()
         broker = stack.enter_context(Rabbit(directory / "rabbit", network.address))
-        open_to_all = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="fb-pg-", dir="/tmp")))
+        open_to_all = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="fb-pg-")))
         open_to_all.chmod(0o755)
         database = stack.enter_context(Postgres(open_to_all / "server", network.address))
         shared = {"bus": broker.url, "catalog": database.database()}

@@ -79,7 +79,7 @@ def postgres_server() -> Iterator[postgres.Postgres]:
     """Lend a PostgreSQL of our own; skips where none is installed, fails in CI."""
     if reason := postgres.missing():
         (pytest.fail if os.environ.get("CI") else pytest.skip)(reason)
-    with tempfile.TemporaryDirectory(prefix="fb-pg-", dir="/tmp") as directory:
+    with tempfile.TemporaryDirectory(prefix="fb-pg-") as directory:
         Path(directory).chmod(0o755)  # not below pytest's, which only its user may enter
         with postgres.Postgres(Path(directory) / "server") as server:
             yield server

@@ -18,6 +18,9 @@ import shutil
 import subprocess
 from dataclasses import dataclass
 
+from tests import isolation
+from tests.leaks import NETWORKS
+
 _MTU = 9000
 """Jumbo frames, as in every network of detectors."""
 
@@ -75,8 +78,11 @@ class Network:
         self._prefix = f"198.18.{random.randrange(256)}"  # kept free for tests of networks: RFC 2544
         self.address = f"{self._prefix}.1"
         self._hosts: list[Host] = []
+        self._note = isolation.enter() / NETWORKS / self._mark
 
     def __enter__(self) -> Network:
+        self._note.parent.mkdir(exist_ok=True)
+        self._note.touch()
         _ip("link", "add", self._bridge, "mtu", _MTU, "type", "bridge")
         _ip("address", "add", f"{self.address}/24", "dev", self._bridge)
         _ip("link", "set", self._bridge, "up")
@@ -86,6 +92,7 @@ class Network:
         for host in self._hosts:
             _ip("netns", "delete", host.name)  # and with it its end of the cable, and with that the other
         _ip("link", "delete", self._bridge)
+        self._note.unlink()
 
     def host(self, name: str) -> Host:
         """Make a host whose name begins with `name`."""

@@ -167,7 +167,7 @@ class Stand:
     ) -> None:
         self.directory = directory
         self.data = directory / "data"
-        self.runtime_dir = Path(tempfile.mkdtemp(prefix="fb-", dir="/tmp"))  # a socket's path must be short
+        self.runtime_dir = Path(tempfile.mkdtemp(prefix="fb-"))  # a socket's path must be short
         self.name = name or f"DET-{secrets.token_hex(4)}"
         self.port = free_ports(n_modules)
         self.n_modules = n_modules

@@ -9,6 +9,7 @@ import socket
 import subprocess
 
 import pytest
+from tests.ports import free_ports
 from tests.system.stand import Stand, wait_until
 
 from forebay.api.client import Client
@@ -38,8 +39,7 @@ def browser() -> str:
 
 
 def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as sock:
-        return sock.getsockname()[1]
+    return free_ports(1, socket.SOCK_STREAM)
 
 
 def page(browser: str, url: str, profile) -> str:

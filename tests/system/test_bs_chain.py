@@ -223,7 +223,7 @@ USER_ID = 12_345
 @pytest.fixture
 def open_folder():
     """Return a folder that every user may write to; that of pytest is closed to others."""
-    folder = Path(tempfile.mkdtemp(prefix="fb-", dir="/tmp"))
+    folder = Path(tempfile.mkdtemp(prefix="fb-"))
     folder.chmod(0o777)
     yield folder
     shutil.rmtree(folder)

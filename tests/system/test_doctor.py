@@ -5,6 +5,7 @@ import socket
 from ipaddress import IPv4Address
 
 import pytest
+from tests.ports import free_ports
 
 from forebay.config import Config, parse
 from forebay.service import host
@@ -13,7 +14,8 @@ from forebay.service.doctor import diagnose
 pytestmark = pytest.mark.system
 
 
-def config_for(directory, port=50_900) -> Config:
+def config_for(directory, port=None) -> Config:
+    port = port or free_ports(1)
     return parse(
         {
             "detectors": {"jf": {"type": "jungfrau", "start_udp_port": port, "receive_buffer_bytes": 65536}},
@@ -70,8 +72,7 @@ def served_port():
 
 
 def free_tcp_port():
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return server.getsockname()[1]
+    return free_ports(1, socket.SOCK_STREAM)
 
 
 def ends_of(tmp_path, sections):

@@ -6,15 +6,17 @@ import json
 import os
 import shutil
 import socket
-import subprocess
+import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import h5py
 import pytest
 import yaml
+from tests.ports import free_ports
+from tests.small_disk import small_disk
 from tests.system.stand import Done, Stand, wait_until, without_privileges
 
 from forebay.store.check import check_file
@@ -115,16 +117,17 @@ def test_a_detector_that_is_not_configured(running):
 
 
 @pytest.mark.parametrize(
-    "name", ["../outside.h5", "/tmp/outside.h5", "a/../../outside.h5", "link/outside.h5"]
+    "name", ["../outside.h5", "TMPDIR/outside.h5", "a/../../outside.h5", "link/outside.h5"]
 )
 def test_a_file_outside_the_directory(running, name):
+    name = name.replace("TMPDIR", tempfile.gettempdir())
     running.data.mkdir(exist_ok=True)
     link = running.data / "link"
     if not link.is_symlink():
         link.symlink_to(running.directory)
     says(running.record(name, "--images", 1).wait(), name, "relative path", str(running.data))
     assert not (running.directory / "outside.h5").exists()
-    assert not Path("/tmp/outside.h5").exists()
+    assert not Path(tempfile.gettempdir(), "outside.h5").exists()
 
 
 @pytest.mark.parametrize(
@@ -202,22 +205,6 @@ def test_nothing_came(stand):
     done = stand.forebay("check", stand.data / "a.h5")
     assert done.code == 1
     assert "5 images were asked for, 0 are there" in done.out
-
-
-@contextmanager
-def small_disk(directory: Path, size_bytes: int) -> Iterator[None]:
-    directory.mkdir(parents=True)
-    mount = ["mount", "-t", "tmpfs", "-o", f"size={size_bytes}", "none", str(directory)]
-    done = subprocess.run(mount, capture_output=True, text=True, check=False)
-    if done.returncode:
-        pytest.skip(f"no right to mount here: {done.stderr.strip()}")
-    try:
-        yield
-    finally:  # a killed process has no command line any more some time before its files are closed
-        wait_until(
-            lambda: not subprocess.run(["umount", str(directory)], check=False).returncode,
-            lambda: f"nobody uses {directory}",
-        )
 
 
 @ROOT_ONLY
@@ -343,7 +330,13 @@ def test_a_tcp_port_in_use(stand, settings, words):
 
 
 def live(port: int) -> dict[str, Any]:
-    return {"D": {"type": "eiger", "start_udp_port": 50_900, "live": {"endpoint": f"tcp://127.0.0.1:{port}"}}}
+    return {
+        "D": {
+            "type": "eiger",
+            "start_udp_port": free_ports(1),
+            "live": {"endpoint": f"tcp://127.0.0.1:{port}"},
+        }
+    }
 
 
 @pytest.mark.parametrize(

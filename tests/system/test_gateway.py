@@ -9,6 +9,7 @@ import urllib.request
 from collections.abc import Iterator
 
 import pytest
+from tests.ports import free_ports
 from tests.system.stand import Stand, wait_until
 
 from forebay.api.client import Client
@@ -21,8 +22,7 @@ pytestmark = [pytest.mark.system, pytest.mark.timeout(180)]
 
 
 def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as sock:
-        return sock.getsockname()[1]
+    return free_ports(1, socket.SOCK_STREAM)
 
 
 def with_api(stand: Stand, **api: object) -> str:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from tests.small_disk import small_disk
 from tests.system.ssdaq_stand import PATIENCE_S, Ssdaq, until
 
 from forebay.cli.tm_sim import compose
@@ -150,19 +151,14 @@ def test_two_writers_and_one_that_is_killed_share_a_folder(ssdaq, tmp_path):
 
 
 @pytest.fixture
-def small_disk(tmp_path):
-    folder = tmp_path / "small"
-    folder.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=6m", "none", str(folder)]
-    if subprocess.run(mount, capture_output=True, check=False).returncode:
-        pytest.skip("needs the right to mount")
-    yield folder
-    until(lambda: not subprocess.run(["umount", folder], capture_output=True, check=False).returncode, "free")
+def folder(tmp_path):
+    with small_disk(tmp_path / "small", 6 * 2**20) as folder:
+        yield folder
 
 
-def test_a_full_disk_ends_the_writer_and_it_says_so(ssdaq, small_disk):
+def test_a_full_disk_ends_the_writer_and_it_says_so(ssdaq, folder):
     ssdaq.good("start", "roa", "-d", ssdaq.path)
-    ssdaq.good("start", "dw", "-d", "-o", small_disk, ssdaq.path)
+    ssdaq.good("start", "dw", "-d", "-o", folder, ssdaq.path)
     listening(ssdaq, 1)
     ssdaq.simulate(400, *SLOWLY)
     ssdaq.wait_readouts(400)
@@ -171,7 +167,7 @@ def test_a_full_disk_ends_the_writer_and_it_says_so(ssdaq, small_disk):
     assert stopped.returncode == 1
     assert "No space left on device" in stopped.stderr
     ssdaq.good("stop", "roa")
-    (path,) = small_disk.iterdir()
+    (path,) = folder.iterdir()
     found = numbers(path)
     assert 0 < len(found) < 400
     assert found == list(range(1, len(found) + 1))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import subprocess
 import sys
 import time
@@ -9,6 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from tests.ports import free_ports
 
 from forebay.event import Event
 from forebay.ring.slots import FRAME
@@ -101,9 +103,7 @@ def read_some(source: Subscriber | Puller, n: int, seconds: float = 60) -> list[
 def test_a_killed_publisher_comes_back(transport: str, tmp_path: Path, start: Start) -> None:
     endpoint = ipc(tmp_path / "run", "a")
     if transport == "tcp":
-        probe = Publisher("tcp://127.0.0.1:*")
-        endpoint = probe.endpoint
-        probe.close()
+        endpoint = f"tcp://127.0.0.1:{free_ports(1, socket.SOCK_STREAM)}"
     subscriber = Subscriber(endpoint)
     for turn in range(3):
         publisher = start(PUBLISH, endpoint, str(10**6 * turn))

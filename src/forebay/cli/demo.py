@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import shutil
 import signal
 import socket
@@ -42,6 +43,12 @@ READOUT = 0.7
 
 READY_S = 60.0
 """The services are ready after so long, or something is wrong."""
+
+PORTS_OF_SENDERS = Path("/proc/sys/net/ipv4/ip_local_port_range")
+"""First and last port that the kernel gives to whoever sends without asking for one."""
+
+FIRST_PORT = 5_000
+"""Services that the system knows by name are mostly below."""
 
 EXTRA_PULSES = 20
 """Sent beyond the last one recorded: a last pulse is only known to be over when newer ones come."""
@@ -105,8 +112,10 @@ def _write_config(directory: Path, runtime_dir: Path) -> Config:
 
 
 def _free_ports(n_ports: int) -> int:
-    """Return the first of some neighbouring UDP ports that nobody uses."""
-    for start in range(50_100, 60_000, n_ports):
+    """Return the first of some neighbouring UDP ports that nobody uses and that no sender is given."""
+    first, last = (int(word) for word in PORTS_OF_SENDERS.read_text(encoding="ascii").split())
+    starts = [*range(FIRST_PORT, first - n_ports + 1), *range(last + 1, 2**16 - n_ports + 1)]
+    for start in random.sample(starts, len(starts)):
         sockets = [socket.socket(socket.AF_INET, socket.SOCK_DGRAM) for _ in range(n_ports)]
         try:
             for i, one in enumerate(sockets):
@@ -118,7 +127,10 @@ def _free_ports(n_ports: int) -> int:
         finally:
             for one in sockets:
                 one.close()
-    raise ServiceError(f"No {n_ports} neighbouring UDP ports are free.", "See what uses them: ss -ulpn")
+    raise ServiceError(
+        f"No {n_ports} neighbouring UDP ports outside of {first} to {last}, the range of senders, are free.",
+        f"See what uses them: ss -ulpn. The range stands in {PORTS_OF_SENDERS}.",
+    )
 
 
 @contextmanager
