@@ -111,3 +111,15 @@ def test_a_segment_of_which_a_loss_of_power_left_nothing_is_removed(ring: Path) 
     assert segment_files.numbers(ring, "data")[: 1 + len(rest)] == [first, *rest]
     assert not segment_files.path(ring, lost, "index").exists()
     assert len(list(RecordReader(ring).read(PulseRange(0, 8)))) == 9 - (rest[0] - lost)
+
+
+def test_a_reader_remembers_the_epoch_of_what_has_all_expired(ring: Path) -> None:
+    writer = RecordWriter(ring, DiskLimits(10**7, max_age_s=100.0, sync_s=600.0))
+    writer.write([*made(1000, 1004), (3, 10**12, (b"restarted",))])
+    reader = RecordReader(ring)
+    assert reader.epoch == 1
+    for kept in writer._kept:
+        kept.written_ns = 0
+    writer.drop_old()
+    assert (reader.span, reader.epoch) == (None, 1)
+    writer.close()
