@@ -89,6 +89,10 @@ def test_simulated_received_looked_at_and_written(tmp_path):
         (["receive", "-o", "/tmp", "--enumerate", "size"], "size"),
         (["simulate", "--fault", "colour=1"], "colour"),
         (["simulate", "--rate", "-1"], "-1"),
+        (
+            ["view", "127.0.0.1", "9", "--png", "a.png", "--wait", "0.1"],
+            "No readout came from tcp://127.0.0.1:9",
+        ),
     ],
 )
 def test_wrong_options_are_named(arguments, said):

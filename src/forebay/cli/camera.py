@@ -165,18 +165,30 @@ def view(
     by_columns: Annotated[
         bool, typer.Option("--by-columns", help="Pixels of a module go down its columns, not along its rows.")
     ] = False,
+    wait: Annotated[
+        float | None,
+        typer.Option(
+            min=0, help="Give up if no readout comes in so many seconds; 10 with --png, else never."
+        ),
+    ] = None,
 ) -> None:
     """Show the newest readout on the camera's face, live."""
+    import time
+
     from rich.console import Console
     from rich.live import Live
 
     from forebay.cli.camera_face import ModuleRates, face_text, in_words, save_face
+    from forebay.errors import StreamError
     from forebay.service.process import stop_on_signal
     from forebay.stream.readouts import ReadoutListener
     from forebay.wire.camera_map import FaceLayout
 
     layout = FaceLayout.parse(order, by_columns)
+    if wait is None and png is not None:
+        wait = 10.0
     listener, rates = ReadoutListener(ip, port), ModuleRates()
+    since = time.monotonic()
     try:
         with stop_on_signal() as stop, Live(console=Console(), refresh_per_second=10) as live:
             n = 0
@@ -184,7 +196,13 @@ def view(
             while not stop.is_set() and (count is None or n < count):
                 readouts = listener.read(0.1)
                 if not len(readouts):
+                    if wait is not None and time.monotonic() - since > wait:
+                        raise StreamError(
+                            f"No readout came from {listener.endpoint} in {wait:g} s.",
+                            "See what its assembler says, or wait longer: --wait SECONDS.",
+                        )
                     continue
+                since = time.monotonic()
                 if png is not None:
                     save_face(readouts[-1], png, layout)
                     live.update("\n".join([str(png), *in_words(readouts[-1])]))

@@ -50,8 +50,8 @@ class CameraInput:
     Attributes
     ----------
     gather_s:
-        Wait so long for more datagrams where there are more than 6000 a second; it costs latency and saves
-        CPU time.
+        As of `forebay.assemble.datagrams.BlockReceiver.fill`: by so much more a readout may be late, which
+        saves CPU time.
     """
 
     listen_ip: IPv4Address | IPv6Address = _LOOPBACK
@@ -233,7 +233,7 @@ def rates(before: dict[str, Any], now: dict[str, Any], seconds: float) -> str:
     lost = {name: builder[name] - earlier[name] for name in ("late", "duplicate", "implausible", "evicted")}
     came, drops = now["receiver"], before["receiver"]
     lost |= {name: came[name] - drops[name] for name in ("malformed", "foreign", "kernel_drop")}
-    said += [f"{name} {n}" for name, n in lost.items() if n]
+    said += [f"{name} {n}" for name, n in lost.items() if n > 0]  # less, where the clock was followed
     known = np.flatnonzero(now["blocks_of_module"])
     if known.size:
         usual = np.median(blocks[known])
