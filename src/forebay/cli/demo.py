@@ -114,7 +114,7 @@ def _write_config(directory: Path, runtime_dir: Path) -> Config:
 def _free_ports(n_ports: int) -> int:
     """Return the first of some neighbouring UDP ports that nobody uses and that no sender is given."""
     first, last = (int(word) for word in PORTS_OF_SENDERS.read_text(encoding="ascii").split())
-    starts = [*range(FIRST_PORT, first - n_ports + 1), *range(last + 1, 2**16 - n_ports + 1)]
+    starts: list[int] = [*range(FIRST_PORT, first - n_ports + 1), *range(last + 1, 2**16 - n_ports + 1)]
     for start in random.sample(starts, len(starts)):
         sockets = [socket.socket(socket.AF_INET, socket.SOCK_DGRAM) for _ in range(n_ports)]
         try:
