@@ -187,7 +187,7 @@ def test_several_instances_on_one_host_and_honest_exit_codes(ssdaq, tmp_path):
 def test_a_killed_daemon_is_not_mistaken_for_another_process(ssdaq):
     said = ssdaq.good("start", "roa", "-d", ssdaq.path)
     os.kill(int(re.search(r"process (\d+)", said)[1]), signal.SIGKILL)
-    until(lambda: "not running" in ssdaq("stop", "roa").stderr, "its end")
+    until(lambda: "was killed" in ssdaq("stop", "roa").stderr, "its end")
     pid_file = Path(ssdaq.environment["FOREBAY_RUNTIME_DIR"]) / "ssdaq-roa.pid"
     pid_file.write_text(f"{os.getpid()} 1", encoding="utf-8")  # a pid that somebody else has by now
     assert ssdaq("stop", "roa").returncode == 1

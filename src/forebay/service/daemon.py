@@ -19,6 +19,7 @@ from forebay.runtime import private_directory, socket_path
 
 _READY = b"ready"
 _ENDED, _FAILED = "ended", "failed"
+_ANOTHER = "If it has another name, say it: --instance NAME."
 
 
 @dataclass(frozen=True)
@@ -100,15 +101,19 @@ class PidFile:
         pid_text, start = self._words()
         if pid_text == _FAILED:
             raise ServiceError(f"{self.name} is not running: it ended because {start}", "Start it again.")
-        if not pid_text.isdecimal() or _started(pid := int(pid_text)) != start:
-            raise ServiceError(f"{self.name} is not running.", "Start it first.")
+        if not pid_text.isdecimal():
+            raise ServiceError(f"{self.name} is not running.", _ANOTHER)
+        pid = int(pid_text)
+        is_gone = f"{self.name} is not running: process {pid} was killed, or the host went down."
+        if _started(pid) != start:
+            raise ServiceError(is_gone, "Start it again.")
         try:
             process = os.pidfd_open(pid)
         except ProcessLookupError as error:
-            raise ServiceError(f"{self.name} is not running.", "Start it first.") from error
+            raise ServiceError(is_gone, "Start it again.") from error
         try:
             if _started(pid) != start:  # it ended, and somebody else has its number
-                raise ServiceError(f"{self.name} is not running.", "Start it first.")
+                raise ServiceError(is_gone, "Start it again.")
             signal.pidfd_send_signal(process, signal.SIGTERM)
             if not select.select([process], [], [], timeout)[0]:
                 raise ServiceError(

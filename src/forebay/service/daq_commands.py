@@ -97,7 +97,10 @@ def stop(asked: Namespace, part: Part) -> None:
     names = running(part, asked.instance)
     wanted = _matching(names, asked.names, part) if asked.names else names
     if not wanted:
-        raise ServiceError(f"No {_WHAT[part]} is running.", "Start it first.")
+        raise ServiceError(
+            f"No {_WHAT[part]} is running.",
+            "Nothing is to be stopped; one of another name needs --instance NAME.",
+        )
     _each(wanted, lambda name: stopped(name, pid_file_of(part, name, asked.instance), asked.timeout))
 
 
