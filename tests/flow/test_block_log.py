@@ -6,6 +6,7 @@ from contextlib import closing
 
 import numpy as np
 import pytest
+from tests.one_cpu import one_cpu
 
 from forebay.errors import ConfigError, StoreError
 from forebay.front.ssdaq import SSReadoutAssembler
@@ -44,7 +45,7 @@ def test_every_block_that_came_has_its_line(tmp_path):
     running = threading.Thread(target=assembler.run)
     running.start()
     options = CameraOptions(port=assembler.port, modules=(3, 31), packed=5, start_ns=T0, rate_hz=100)
-    with closing(Camera(options)) as camera:
+    with closing(Camera(options)) as camera, one_cpu():
         for _ in range(20):
             camera.send()
     for _ in range(3000):

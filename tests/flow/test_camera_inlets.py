@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import zmq
+from tests.one_cpu import one_cpu
 from tests.waiting import until
 
 from forebay.assemble.triggers import TriggerInlet
@@ -45,8 +46,9 @@ def test_triggers_are_handed_on_as_they_came_and_judged():
         closing(TriggerInlet("127.0.0.1", 0)) as inlet,
         socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as board,
     ):
-        for datagram in sent:
-            board.sendto(datagram, ("127.0.0.1", inlet.port))
+        with one_cpu():
+            for datagram in sent:
+                board.sendto(datagram, ("127.0.0.1", inlet.port))
         assert gathered(inlet, len(sent)) == sent
         assert inlet.finish() == []
         expected = {"received": 6, "messages": 6, "malformed": 3, "type_0": 1, "type_2": 1, "type_3": 1}

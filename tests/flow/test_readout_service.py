@@ -7,6 +7,7 @@ from ipaddress import ip_address
 
 import numpy as np
 import pytest
+from tests.one_cpu import one_cpu
 from tests.waiting import until
 
 from forebay.assemble.receiver import Buffered
@@ -51,7 +52,7 @@ class Running:
 def send(assembler, n_cycles, **options):
     """Send cycles as fast as the assembler takes them."""
     camera = Camera(CameraOptions(port=assembler.port, signal="pattern", start_ns=T0, rate_hz=500, **options))
-    with closing(camera):
+    with closing(camera), one_cpu():
         for _ in range(n_cycles):
             camera.send()
     return camera.counts

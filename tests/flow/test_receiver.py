@@ -6,6 +6,7 @@ from ipaddress import IPv4Address
 
 import numpy as np
 import pytest
+from tests.one_cpu import one_cpu
 
 from forebay._native import send_datagrams
 from forebay.assemble.receiver import Receiver, ReceiveRules, open_port
@@ -59,7 +60,8 @@ class Bench:
         return join(layout, headers, np.full(layout.frame_shape, value, layout.pixel))
 
     def send(self, rows: np.ndarray, segment: bool = False) -> None:
-        self.n_sent += send_datagrams(self.socket.fileno(), np.ascontiguousarray(rows), segment)
+        with one_cpu():
+            self.n_sent += send_datagrams(self.socket.fileno(), np.ascontiguousarray(rows), segment)
         self.settle()
 
     def send_bytes(self, datagram: bytes) -> None:

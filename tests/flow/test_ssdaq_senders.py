@@ -7,6 +7,7 @@ from contextlib import closing
 import numpy as np
 import pytest
 from tests.camera import T0, blocks_of
+from tests.one_cpu import one_cpu
 
 from forebay.errors import ConfigError
 from forebay.front.ssdaq import SSReadoutAssembler
@@ -44,7 +45,7 @@ class Stand:
 
     def send(self, source, *datagrams):
         kind = socket.AF_INET6 if ":" in source else socket.AF_INET
-        with socket.socket(kind, socket.SOCK_DGRAM) as out:
+        with one_cpu(), socket.socket(kind, socket.SOCK_DGRAM) as out:
             out.bind((source, 0))
             for datagram in datagrams:
                 out.sendto(datagram, (self._ip, self._assembler.port))

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from tests.one_cpu import one_cpu
 
 from forebay.errors import ConfigError, StoreError, WireError
 from forebay.service.capture import convert, dump, save
@@ -55,7 +56,7 @@ def read(path):
 def sent_by_hand(ports):
     """Send a little of everything; return (port, payload) in order."""
     sent = []
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as out:
+    with one_cpu(), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as out:
         for i in range(60):
             payload = os.urandom([0, 1, 48, 1440, 8240, 60000][i % 6])
             out.sendto(payload, ("127.0.0.1", ports[i % len(ports)]))
@@ -90,7 +91,8 @@ def test_dump_replay_dump_is_the_same(free_udp_port, tmp_path):
         assert times == sorted(times)
 
     dumping = DumpThread(ports, tmp_path / "b.pcap")
-    replayed = replay(tmp_path / "a.pcap", "127.0.0.1", speed=1)
+    with one_cpu():
+        replayed = replay(tmp_path / "a.pcap", "127.0.0.1", speed=1)
     assert dumping.finish().datagrams == 60
     assert by_port(flat(read(tmp_path / "b.pcap"))) == by_port(sent)
     assert (replayed.datagrams, replayed.bytes, replayed.loops) == (60, dumped.bytes, 1)
@@ -105,7 +107,8 @@ def test_vendor_packets_from_an_archive(free_udp_port, tmp_path, udp_inlet):
     port = free_udp_port()
     assert convert(archive, tmp_path / "v.pcap", start_udp_port=port, interval_ns=200_000) == 512
     with udp_inlet(port, 1) as inlet:  # slow enough for a socket buffer that does not hold all of them
-        replay(tmp_path / "v.pcap", "127.0.0.1")
+        with one_cpu():
+            replay(tmp_path / "v.pcap", "127.0.0.1")
         inlet.finish()
         assert [d for d, _ in inlet.received[0]] == [p.tobytes() for p in packets]
 
@@ -115,8 +118,9 @@ def test_foreign_file_with_its_sources_to_other_ports(free_udp_port, udp_inlet):
     golden = VECTORS / "pcap" / "chec_golden.pcap"
     recorded = read(golden)
     with udp_inlet(port, 2) as inlet:
-        by_map = replay(golden, "127.0.0.1", speed=0, ports={2209: port}, keep_sources=True)
-        by_offset = replay(golden, "127.0.0.1", speed=0, port_offset=port + 1 - 2209, loops=2)
+        with one_cpu():
+            by_map = replay(golden, "127.0.0.1", speed=0, ports={2209: port}, keep_sources=True)
+            by_offset = replay(golden, "127.0.0.1", speed=0, port_offset=port + 1 - 2209, loops=2)
         inlet.finish()
         assert inlet.received[0] == [(d.payload, d.source[0]) for d in recorded]
         assert inlet.received[1] == [(d.payload, "127.0.0.1") for d in recorded] * 2

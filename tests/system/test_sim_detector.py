@@ -6,6 +6,7 @@ from collections import Counter
 
 import numpy as np
 import pytest
+from tests.one_cpu import one_cpu
 
 from forebay.errors import ConfigError, WireError
 from forebay.sim.detector import Options, run
@@ -45,7 +46,8 @@ def frames_of(options, beat, module):
 def sent_and_received(udp_inlet):
     def both(options, **kwargs):
         with udp_inlet(options.start_udp_port, options.n_modules) as inlet:
-            sent = run(options, **kwargs)
+            with one_cpu():
+                sent = run(options, **kwargs)
             inlet.finish()
             return sent, inlet.received
 

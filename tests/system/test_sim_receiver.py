@@ -5,6 +5,7 @@ from ipaddress import IPv4Address
 
 import numpy as np
 import pytest
+from tests.one_cpu import one_cpu
 
 from forebay.assemble.receiver import Receiver, ReceiveRules
 from forebay.ring.shared import RingShape, SharedRing
@@ -54,7 +55,8 @@ def test_every_hurt_frame_is_flagged_and_no_other(layout, free_udp_port, tmp_pat
     receiver.start()
     taking.start()
     try:
-        sent = run(options)
+        with one_cpu():
+            sent = run(options)
     finally:
         done.set()
         taking.join(10)
@@ -98,7 +100,8 @@ def test_detector_that_restarts_after_a_silence_loses_nothing(free_udp_port, tmp
     receiver = Receiver(ring, options.layout, LOOPBACK, port, [], ReceiveRules(quiet_s=0.1), 2**22)
     receiver.start()
     try:
-        run(options)
+        with one_cpu():
+            run(options)
     finally:
         frames = receiver.stop()
         followed = ring.counters()["module 0"]["followed"]
