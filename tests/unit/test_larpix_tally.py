@@ -298,6 +298,7 @@ def test_pixels_of_boards_together_and_one_by_one(tmp_path):
     with pytest.raises(ConfigError):
         shown.load_pixel_layout("9")
     assert shown.load_pixel_layout("1") == Layout(path).said()
+    assert shown.picture()[:4] == b"\x89PNG"  # where nothing has come yet
     seconds(counted, clock, 1, [hits(4, io_group=1, chip_id=3, channel_id=0)])
     seconds(counted, clock, 1, [hits(6, io_group=2, chip_id=3, channel_id=0)])
     assert counted.pixel_rates() == {5: pytest.approx(5)}

@@ -20,10 +20,18 @@ def monitor(
     layouts: Annotated[
         Path | None, typer.Option(help="Directory of pixel layouts (larpix-geometry YAML).")
     ] = None,
+    layout: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME",
+            help="Pixel layout of all boards, or GROUP=NAME or GROUP/TILE=NAME; several times for more.",
+        ),
+    ] = None,
 ) -> None:
     """Show what boards send on a page: rates, histograms, hot channels, syncs and triggers, packets."""
     from forebay.config import ApiConfig
     from forebay.config.control import default_state_dir
+    from forebay.service.larpix_areas import parse_layouts
     from forebay.service.larpix_lines import parse_board
     from forebay.service.larpix_shown import Shown
     from forebay.service.larpix_tally import Tally
@@ -33,7 +41,7 @@ def monitor(
 
     addresses = [parse_board(text) for text in boards]
     tally = Tally()
-    shown = Shown(tally, layouts=layouts)
+    shown = Shown(tally, layouts=layouts, layout=parse_layouts(layout or []))
     with service_life("larpix-monitor", None) as stop:
         inlet = PacmanInlet(addresses)
         try:

@@ -12,6 +12,8 @@ from forebay.config.control import ApiConfig
 
 Host = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9.-]{0,252}$")]
 
+LayoutKey = Annotated[str, Field(pattern=r"^(\*|\d{1,3})(/(\*|\d{1,2}))?$")]
+
 
 class BoardConfig(Model):
     """One PACMAN board."""
@@ -36,6 +38,21 @@ class MonitorConfig(ApiConfig):
 
     port: Port = Field(8710, description="TCP port.")
     layouts: Path | None = Field(None, description="Directory of pixel layouts (larpix-geometry).")
+    layout: str | dict[LayoutKey, str] = Field(
+        {},
+        description="Name of the layout of all boards, or GROUP or GROUP/TILE (each a number or *) -> name.",
+    )
+
+    @property
+    def layout_names(self) -> dict[str, str]:
+        """Key -> name of a layout."""
+        return {"*": self.layout} if isinstance(self.layout, str) else dict(self.layout)
+
+    @model_validator(mode="after")
+    def _has_layouts(self) -> Self:
+        if self.layout and self.layouts is None:
+            raise ValueError("layout needs layouts, the directory in which it lies")
+        return self
 
 
 class BoardsConfig(Model):
@@ -67,6 +84,9 @@ class BoardsConfig(Model):
             raise ValueError(f"members names io group {min(twice)} twice")
         if len(set(ends)) < len(ends):
             raise ValueError("members names two boards at the same host and port")
+        named = [key.partition("/")[0] for key in (self.monitor.layout_names if self.monitor else {})]
+        if strange := [group for group in named if group != "*" and int(group) not in groups]:
+            raise ValueError(f"monitor.layout names io group {strange[0]}, and no member is of it")
         if self.form == "packets" and self.format_version == "1.0":
             others = [one.io_group for one in self.members if one.asic != "1"]
             if others:

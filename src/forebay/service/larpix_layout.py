@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -11,39 +12,53 @@ from numpy.typing import NDArray
 
 from forebay.errors import ConfigError
 
+_TODO = (
+    "Give a layout-*.yaml of larpix-geometry: chips: [[chip id, [pixel of channel 0, ...]], ...] (null for a "
+    "channel without one), pixels: [[pixel, x, y, ...], ...], in mm, y down."
+)
+
 
 class Layout:
     """One layout; chips are named ``1-1-ID``, as the original has only one io channel.
 
+    Attributes
+    ----------
+    name:
+        Of its file.
+    places:
+        (pixel, 2) x and y in mm, y down.
+    lookup:
+        Pixel -> chip and channel.
+
     Raises
     ------
     ConfigError
-        If the file cannot be read or is no layout.
+        If the file cannot be read or is no layout; it says what is wrong.
     """
 
     def __init__(self, path: Path) -> None:
+        self.name = path.stem
         try:
             self.text: dict[str, Any] = yaml.safe_load(path.read_text())
-            chips = [(int(chip), list(pixels)) for chip, pixels in self.text["chips"]]
-            pixels = {int(one[0]): (float(one[1]), float(one[2])) for one in self.text["pixels"]}
-        except (OSError, yaml.YAMLError, KeyError, TypeError, ValueError, IndexError) as error:
-            raise ConfigError(
-                f"{path} is no pixel layout: {error}.", "Give one of larpix-geometry."
-            ) from error
-        self.text["chips"] = [[f"1-1-{chip}", own] for chip, own in chips]
-        self.lookup = {
-            pixel: {"channel": channel, "chip": f"1-1-{chip}"}
-            for chip, own in chips
-            for channel, pixel in enumerate(own)
-            if pixel is not None
-        }
+            chips, pixels = _chips(self.text), _pixels(self.text)
+        except OSError as error:
+            raise ConfigError(f"The pixel layout {path} cannot be read: {error.strerror}.") from error
+        except yaml.YAMLError as error:
+            raise ConfigError(f"{path} is no pixel layout, and no YAML: {_brief(error)}.", _TODO) from error
+        except (ValueError, TypeError) as error:
+            raise ConfigError(f"{path} is no pixel layout: {error}.", _TODO) from error
+        self.text["chips"] = [[f"1-1-{chip}", own] for chip, own in chips.items()]
         self._pixel = {
             (chip, channel): pixel
-            for chip, own in chips
+            for chip, own in chips.items()
             for channel, pixel in enumerate(own)
             if pixel is not None
         }
-        self.places: NDArray[np.float64] = np.array(list(pixels.values()), float).reshape(-1, 2)
+        self.lookup = {
+            pixel: {"channel": channel, "chip": f"1-1-{chip}"}
+            for (chip, channel), pixel in self._pixel.items()
+        }
+        self.places: NDArray[np.float64] = np.array(list(pixels.values()), float)
         self._index = {pixel: i for i, pixel in enumerate(pixels)}
 
     def said(self) -> dict[str, Any]:
@@ -71,6 +86,57 @@ class Layout:
             if pixel in self._index:
                 values[self._index[pixel]] = rate
         return values
+
+
+def _entries(text: object, key: str) -> list[Any]:
+    if not isinstance(text, dict):
+        raise TypeError(f"it holds {type(text).__name__}, not keys with values")
+    entries = text.get(key)
+    if not isinstance(entries, list) or not entries:
+        has = "not there" if key not in text else f"{_brief(entries)}, no list"
+        raise ValueError(f"its key {key} is {has}; it has {', '.join(map(str, text)) or 'none'}")
+    return entries
+
+
+def _chips(text: object) -> dict[int, list[int | None]]:
+    found: dict[int, list[int | None]] = {}
+    owner: dict[int, str] = {}
+    for i, one in enumerate(_entries(text, "chips")):
+        match one:
+            case [int(chip), [*pixels]] if all(pixel is None or isinstance(pixel, int) for pixel in pixels):
+                pass
+            case _:
+                raise ValueError(f"chips[{i}] is {_brief(one)}, not [chip id, [pixel, ...]]")
+        if chip in found:
+            raise ValueError(f"chip {chip} is there twice")
+        if not 0 <= chip <= 255 or len(pixels) > 64:
+            raise ValueError(f"chip {chip} has {len(pixels)} channels; ids are 0 to 255, channels at most 64")
+        for channel, pixel in enumerate(pixels):
+            place = f"chip {chip} channel {channel}"
+            if pixel is not None and owner.setdefault(pixel, place) != place:
+                raise ValueError(f"pixel {pixel} is both {owner[pixel]} and {place}")
+        found[chip] = pixels
+    return found
+
+
+def _pixels(text: object) -> dict[int, tuple[float, float]]:
+    found: dict[int, tuple[float, float]] = {}
+    for i, one in enumerate(_entries(text, "pixels")):
+        match one:
+            case [int(pixel), int() | float() as x, int() | float() as y, *_] if math.isfinite(
+                x
+            ) and math.isfinite(y):
+                pass
+            case _:
+                raise ValueError(f"pixels[{i}] is {_brief(one)}, not [pixel, x, y, ...]")
+        if pixel in found:
+            raise ValueError(f"pixel {pixel} is there twice")
+        found[pixel] = float(x), float(y)
+    return found
+
+
+def _brief(value: object) -> str:
+    return " ".join(str(value).split())[:100]
 
 
 def find_layout(directory: Path | None, name: str) -> Layout:

@@ -18,6 +18,7 @@ from forebay.errors import WireError
 from forebay.front.larpix.arguments import PORTS, home_address
 from forebay.front.larpix.desk import Desk
 from forebay.front.larpix.operator import Operator
+from forebay.service.larpix_areas import parse_layouts
 from forebay.service.larpix_flow import (
     Blocks,
     Content,
@@ -82,6 +83,7 @@ class Monitor(Part):
             packets=self._newest.exports,
             state=lambda: self.component.state,
             layouts=Path(arguments.layouts) if arguments.layouts else None,
+            layout=parse_layouts(arguments.layout),
         )
         actions: dict[str, Callable[..., Any]] = {
             "retrieve_pixel_layout": self.retrieve_pixel_layout,
@@ -187,7 +189,7 @@ class Monitor(Part):
         return self.shown.retrieve_pixel_layout()
 
     def load_pixel_layout(self, name: str) -> dict[str, Any]:
-        """load_pixel_layout(name): load a pixel layout."""
+        """load_pixel_layout(name): load a pixel layout for all, or as GROUP=NAME or GROUP/TILE=NAME."""
         return self.shown.load_pixel_layout(name)
 
     def data_rate(self) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import struct
 import zlib
+from collections.abc import Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -15,19 +16,20 @@ SIZE: Final = 512
 
 _COLUMNS = 8  # of channels of one chip
 _EMPTY = (40, 40, 40)
+_GAP = 8  # points between maps
 _RAMP = np.array([[68, 1, 84], [59, 82, 139], [33, 145, 140], [94, 201, 98], [253, 231, 37]], float)
 
 
-def colours(values: NDArray[Any]) -> NDArray[np.uint8]:
-    """Return (..., 3): dark for 0, bright for the greatest; logarithmic, since hot pixels are very hot."""
-    scaled = np.log1p(np.maximum(values, 0))
-    scaled = scaled / max(float(scaled.max(initial=0)), 1e-9)
+def colours(values: NDArray[Any], top: float | None = None) -> NDArray[np.uint8]:
+    """Return (..., 3): dark for 0, bright for `top` or the greatest; logarithmic, as hot pixels are hot."""
+    top = float(values.max(initial=0)) if top is None else top
+    scaled = np.log1p(np.maximum(values, 0)) / max(math.log1p(top), 1e-9)
     places = np.linspace(0, 1, len(_RAMP))
     return np.stack([np.interp(scaled, places, _RAMP[:, i]) for i in range(3)], -1).astype(np.uint8)
 
 
-def chip_map(rates: NDArray[Any]) -> NDArray[np.uint8]:
-    """Return (row, column, 3) of rates (chip, channel).
+def chip_map(rates: NDArray[Any], top: float | None = None, size: int = SIZE) -> NDArray[np.uint8]:
+    """Return (row, column, 3) of rates (chip, channel); see `colours` and `SIZE`.
 
     Each chip is a field of 8 channels a row, 32 or 64 together; chips are in their order, row by row.
     """
@@ -40,23 +42,41 @@ def chip_map(rates: NDArray[Any]) -> NDArray[np.uint8]:
     n_rows = n_channels // _COLUMNS
     cells = np.empty((across * down, n_rows + 1, _COLUMNS + 1, 3), np.uint8)
     cells[:] = _EMPTY
-    cells[:n_chips, :n_rows, :_COLUMNS] = colours(used).reshape(n_chips, n_rows, _COLUMNS, 3)
+    cells[:n_chips, :n_rows, :_COLUMNS] = colours(used, top).reshape(n_chips, n_rows, _COLUMNS, 3)
     image = cells.reshape(down, across, n_rows + 1, _COLUMNS + 1, 3).swapaxes(1, 2)
     image = image.reshape(down * (n_rows + 1), across * (_COLUMNS + 1), 3)
-    cell = max(1, min(12, SIZE // max(image.shape)))
+    cell = max(1, min(12, size // max(image.shape)))
     return image.repeat(cell, 0).repeat(cell, 1)
 
 
-def pixel_map(places: NDArray[Any], rates: NDArray[Any]) -> NDArray[np.uint8]:
+def pixel_map(
+    places: NDArray[Any], rates: NDArray[Any], top: float | None = None, size: int = SIZE
+) -> NDArray[np.uint8]:
     """Return (row, column, 3) of pixels at `places` (pixel, 2: x, y with y down) with these rates."""
     low, span = places.min(0), float(np.ptp(places, axis=0).max()) or 1.0
-    side = max(2, int(SIZE / (np.sqrt(len(places)) + 1)))
-    at = ((places - low) / span * (SIZE - side)).astype(int)
+    side = max(2, int(size / (np.sqrt(len(places)) + 1)))
+    at = ((places - low) / span * (size - side)).astype(int)
     image = np.empty((*(at.max(0)[::-1] + side), 3), np.uint8)
     image[:] = _EMPTY
-    for (x, y), colour in zip(at.tolist(), colours(rates), strict=True):
+    for (x, y), colour in zip(at.tolist(), colours(rates, top), strict=True):
         image[y : y + side, x : x + side] = colour
     return image
+
+
+def side_by_side(images: Sequence[NDArray[np.uint8]]) -> NDArray[np.uint8]:
+    """Return (row, column, 3) of pictures in rows, in their order, about as wide as high together."""
+    if len(images) == 1:
+        return images[0]
+    across = math.ceil(math.sqrt(len(images)))
+    height = max(one.shape[0] for one in images) + _GAP
+    width = max(one.shape[1] for one in images) + _GAP
+    whole = np.zeros((math.ceil(len(images) / across) * height, across * width, 3), np.uint8)
+    for i, one in enumerate(images):
+        row, column = divmod(i, across)
+        whole[row * height : row * height + one.shape[0], column * width : column * width + one.shape[1]] = (
+            one
+        )
+    return whole[:-_GAP, :-_GAP]
 
 
 def png(image: NDArray[np.uint8]) -> bytes:

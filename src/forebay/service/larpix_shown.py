@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
@@ -10,8 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from forebay.errors import UnknownError
-from forebay.service.larpix_layout import find_layout
-from forebay.service.larpix_picture import chip_map, pixel_map, png
+from forebay.service.larpix_maps import PixelMaps
 from forebay.service.larpix_tally import Tally
 from forebay.wire.larpix.packets import packets_of
 from forebay.wire.larpix.statistics import FIFO_FLAGS
@@ -40,6 +39,13 @@ class Shown:
         Returns the state of the system.
     layouts:
         Directory of pixel layouts.
+    layout:
+        Key of `forebay.service.larpix_areas.Layouts` -> name of a layout that is there from the start.
+
+    Raises
+    ------
+    ConfigError
+        If one of these is none.
     """
 
     def __init__(
@@ -49,8 +55,10 @@ class Shown:
         packets: Packets | None = None,
         state: Callable[[], str] = lambda: "",
         layouts: Path | None = None,
+        layout: Mapping[str, str] | None = None,
     ) -> None:
         self._tally = tally
+        self._maps = PixelMaps(tally, layouts, layout or {})
         self._packets = packets or self._rows
         self._state = state
         self._layouts = layouts
@@ -157,9 +165,9 @@ class Shown:
         hot = self._tally.chips.hot()[:most]
         hot["rate_hz"] /= self._tally.share or 1.0
         found = [dict(zip(hot.dtype.names or (), one, strict=True)) for one in hot.tolist()]
-        if (layout := self._tally.layout) is not None:
+        if layouts := self._tally.layouts:
             for one in found:
-                one["pixel"] = layout.pixel_of(one["chip_id"], one["channel_id"])
+                one["pixel"] = layouts.pixel_of([one[name] for name in _CHIP], one["channel_id"])
         return found
 
     def triggers(self) -> list[dict[str, Any]]:
@@ -248,39 +256,23 @@ class Shown:
                 "messages": self.messages()[:_AT_A_GLANCE],
                 "words": self._tally.n_words,
                 "missing": self._tally.n_missing,
-                "layout": self._tally.layout is not None,
+                "maps": self._maps.maps(),
             }
 
-    def picture(self, io_group: int | None = None) -> bytes:
-        """Return the map of pixels as PNG, of one board or of all; of the last second."""
-        return self._once(io_group, lambda: self._picture(io_group))
-
-    def _picture(self, io_group: int | None) -> bytes:
-        with self._tally.lock:
-            layout, chips = self._tally.layout, self._tally.chips.chips
-            if layout is not None and len(layout.places):
-                return png(pixel_map(layout.places, layout.in_place(self._tally.pixel_rates(io_group))))
-            rates = self._tally.channel_rates()
-        order = np.lexsort(chips.T[::-1])
-        if io_group is not None:
-            order = order[chips[order, 0] == io_group]
-        return png(chip_map(rates[order]))
+    def picture(self, io_group: int | None = None, tile: int | None = None) -> bytes:
+        """Return the map of pixels as PNG, see `PixelMaps.picture`; of the last second."""
+        return self._once((io_group, tile), lambda: self._maps.picture(io_group, tile))
 
     def retrieve_pixel_layout(self) -> dict[str, Any]:
-        """Return the layout that is loaded, and which chip and channel a pixel is."""
-        layout = self._tally.layout
-        if layout is None:
-            raise UnknownError("No pixel layout is loaded.", "Load one: load_pixel_layout(NAME).")
-        return layout.said()
+        """Return the layout that is loaded, see `PixelMaps.retrieve`."""
+        return self._maps.retrieve()
 
     def load_pixel_layout(self, name: str) -> dict[str, Any]:
-        """Load a pixel layout of the directory by its name or version."""
-        layout = find_layout(self._layouts, str(name))
+        """Load a pixel layout, see `PixelMaps.load`."""
         with self._tally.lock:
-            self._tally.layout = layout
-            self._tally.greatest.clear()
+            said = self._maps.load(name)
             self._seen.clear()
-        return layout.said()
+        return said
 
 
 def _key(chip: Sequence[int]) -> str:

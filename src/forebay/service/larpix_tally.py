@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from forebay.event import Event
-from forebay.service.larpix_layout import Layout
+from forebay.service.larpix_areas import Layouts
 from forebay.wire.larpix.specials import SpecialStatistics
 from forebay.wire.larpix.statistics import ChipStatistics
 from forebay.wire.larpix.window import Window
@@ -84,8 +84,8 @@ class Tally:
         Blocks that were none; messages that were none are in the accounts.
     run:
         Number of the run, if it has one.
-    layout:
-        Of pixels, None while none is loaded.
+    layouts:
+        Of pixels; none at first.
     greatest:
         Pixel -> greatest rate in this run.
     n_looks:
@@ -103,7 +103,7 @@ class Tally:
         self.lock = threading.RLock()
         self.chips = ChipStatistics()
         self.specials = SpecialStatistics()
-        self.layout: Layout | None = None
+        self.layouts = Layouts()
         self.messages: deque[str] = deque(maxlen=MESSAGES)
         self._clock, self._wall = clock, wall
         self._budget = Budget(cpu_share, clock, spent)
@@ -205,12 +205,12 @@ class Tally:
 
     def pixel_rates(self, io_group: int | None = None) -> dict[int, float]:
         """Return pixel -> Hz, of one board or of all together; nothing while no layout is loaded."""
-        if self.layout is None:
+        if not self.layouts:
             return {}
         rates = self.channel_rates()
         if io_group is not None:
             rates = rates * (self.chips.chips[:, :1] == io_group)
-        return self.layout.by_pixel(self.chips.chips, rates)
+        return self.layouts.by_pixel(self.chips.chips, rates)
 
     @property
     def mean_hz(self) -> float:

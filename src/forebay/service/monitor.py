@@ -51,7 +51,7 @@ def monitor(config: Config, name: str, stop: threading.Event) -> None:
         raise ConfigError(f"Boards {name} have no monitor.", f"Add boards.{name}.monitor: {{}}.")
     recordings = Recordings()
     tally = Tally()
-    shown = Shown(tally, state=lambda: recordings.state, layouts=asked.layouts)
+    shown = Shown(tally, state=lambda: recordings.state, layouts=asked.layouts, layout=asked.layout_names)
     inlet = Subscriber(block_stream(config, name), hwm=HWM)
     try:
         with (

@@ -106,6 +106,13 @@ def _monitor(parser: argparse.ArgumentParser) -> None:
     add("--rest-port", type=int, help="Port for REST, /metrics and a page; 5000 is that of the web server")
     add("--rest-address", default="127.0.0.1", help="Address for it; any but loopback needs tokens")
     add("--layouts", help="Directory of pixel layouts (larpix-geometry YAML)")
+    add(
+        "--layout",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="Pixel layout of all boards, or GROUP=NAME or GROUP/TILE=NAME; several times for more",
+    )
 
 
 _ADD = {

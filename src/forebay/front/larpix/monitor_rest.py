@@ -44,6 +44,8 @@ ChipKeys = Annotated[
 Most = Annotated[int, Query(ge=1, le=100_000, description="The busiest; at most so many.")]
 Group = Annotated[int | None, Query(ge=0, le=255, description="Of one board.")]
 
+Tile = Annotated[int | None, Query(ge=0, le=64, description="Of one tile of it.")]
+
 
 class Seen(Protocol):
     """What the interface shows; see `forebay.service.larpix_shown.Shown`."""
@@ -100,7 +102,7 @@ class Seen(Protocol):
         """Load a layout; `ForebayError` if there is none of that name."""
         ...
 
-    def picture(self, io_group: int | None) -> bytes:
+    def picture(self, io_group: int | None, tile: int | None) -> bytes:
         """Return the map of pixels as PNG."""
         ...
 
@@ -223,9 +225,9 @@ def _add_looks(app: FastAPI, seen: Seen, desk: Desk | None) -> None:
             return seen.histograms(chip)
 
     @app.get("/pixels.png")
-    def picture(io_group: Group = None) -> Response:
+    def picture(io_group: Group = None, tile: Tile = None) -> Response:
         """Return the map of pixels."""
-        return Response(seen.picture(io_group), media_type="image/png", headers=_NO_STORE)
+        return Response(seen.picture(io_group, tile), media_type="image/png", headers=_NO_STORE)
 
 
 def _standing(desk: Desk | None, name: str) -> dict[str, Any]:

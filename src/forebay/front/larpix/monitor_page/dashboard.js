@@ -87,13 +87,29 @@ function showBoards(boards) {
       ...flags.map((flag) => [one.fifo[flag], flag.endsWith("full") && one.fifo[flag] ? "bad" : ""]),
     ]),
   );
-  const groups = ["all boards", ...Object.keys(boards)];
+}
+
+const mapName = (one) => `board ${one.io_group}${one.tile === null ? "" : ` tile ${one.tile}`}`;
+const mapQuery = (one) => `?io_group=${one.io_group}${one.tile === null ? "" : `&tile=${one.tile}`}`;
+const MANY_UNPLACED = 0.01;
+
+function showMaps(maps) {
+  const choices = [["all boards", ""], ...maps.map((one) => [mapName(one), mapQuery(one)])];
   const select = byId("group");
-  if (select.options.length !== groups.length) {
+  if (choices.some(([, query], i) => select.options[i]?.value !== query) || select.options.length !== choices.length) {
     const before = select.value;
-    select.replaceChildren(...groups.map((name, i) => new Option(i ? `board ${name}` : name, i ? name : "")));
-    if (groups.includes(before)) select.value = before;
+    select.replaceChildren(...choices.map(([name, query]) => new Option(name, query)));
+    if (choices.some(([, query]) => query === before)) select.value = before;
   }
+  const chosen = maps.filter((one) => !select.value || mapQuery(one) === select.value);
+  const wrong = chosen.filter((one) => one.unplaced > MANY_UNPLACED);
+  const names = [...new Set(chosen.map((one) => one.layout ?? "none, each chip is a field of 8 channels a row"))];
+  byId("layout").textContent = wrong.length
+    ? wrong
+        .map((one) => `${(100 * one.unplaced).toFixed(0)} % of ${mapName(one)} is not in layout ${one.layout}`)
+        .join("; ")
+    : `layout ${names.join(", ") || "none"}`;
+  byId("layout").className = wrong.length ? "bad" : "dim";
 }
 
 const FLAGS = ["local_half", "local_full", "shared_half", "shared_full"];
@@ -152,6 +168,7 @@ function show(seen) {
   const highest = bars("adc", seen.adc);
   byId("adc-caption").textContent = `0 to ${seen.adc.length - 1}, at most ${number(highest)}`;
   showBoards(seen.boards);
+  showMaps(seen.maps);
   const some = rates.n_chips > rates.chips.length ? ", the busiest of them:" : "";
   byId("chips-caption").textContent =
     `${rates.n_chips} chips, ${rates.n_channels} channels have sent something${some}`;
@@ -186,8 +203,7 @@ function show(seen) {
 }
 
 async function draw() {
-  const group = byId("group").value;
-  const response = await ask(`pixels.png${group ? `?io_group=${encodeURIComponent(group)}` : ""}`);
+  const response = await ask(`pixels.png${byId("group").value}`);
   const image = await createImageBitmap(await response.blob());
   const canvas = byId("pixels");
   canvas.width = image.width;
