@@ -39,7 +39,8 @@ class Libc:
 
     def sync_file_range(self, _fd, start, n, flags):
         self.synced.append((start, start + n, flags))
-        return 0
+        ctypes.set_errno(self.number)
+        return -1 if self.number else 0
 
 
 def disk(free):
@@ -104,8 +105,10 @@ def test_the_largest_size_allowed(fd, libc):
         resource.setrlimit(resource.RLIMIT_FSIZE, old)
 
 
-def test_written_data_go_out_in_windows(fd, libc, monkeypatch):
+def test_written_data_go_out_in_windows_and_are_forgotten(fd, libc, monkeypatch):
+    forgotten = []
     monkeypatch.setattr(r, "_BEHIND", 2)
+    monkeypatch.setattr(r.os, "posix_fadvise", lambda _fd, *window: forgotten.append(window))
     back = r.WriteBack(fd)
     size = r._WINDOW
     for end in (10, size - 1, size, size + 5, 2 * size + 7, 3 * size + 8, 4 * size + 8):
@@ -115,3 +118,24 @@ def test_written_data_go_out_in_windows(fd, libc, monkeypatch):
     waited = [call[:2] for call in libc.synced if call[2] != r._WRITE]
     assert started == list(pairwise(ends))
     assert waited == started[:2]
+    assert forgotten == [(first, end - first, os.POSIX_FADV_DONTNEED) for first, end in waited]
+
+
+def test_what_the_disk_did_not_take_is_said_ever_after(fd, libc):
+    back = r.WriteBack(fd)
+    back.advance(r._WINDOW)
+    libc.number = errno.EIO
+    with pytest.raises(OSError, match=os.strerror(errno.EIO)):
+        back.advance(2 * r._WINDOW)
+    libc.number = 0
+    for again in (back.check, lambda: back.advance(2 * r._WINDOW + 1)):
+        with pytest.raises(OSError, match=os.strerror(errno.EIO)):
+            again()
+
+
+def test_a_file_system_without_the_call_is_left_alone(fd, libc):
+    back = r.WriteBack(fd)
+    libc.number = errno.ENOSYS
+    for i in range(r._BEHIND + 3):
+        back.advance(i * r._WINDOW)
+    back.check()

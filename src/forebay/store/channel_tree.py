@@ -306,6 +306,7 @@ class ChannelTree:
         not_written: Sequence[int] = (),
     ) -> ChannelManifest:
         """Write everything else, close the file and return its manifest; see `build_manifest`."""
+        self._chunks.check()
         self.flush()
         for rows in self._rows.values():
             rows.trim()

@@ -38,6 +38,10 @@ class Chunks:
         self._write_back.advance(self._end)
         return offset
 
+    def check(self) -> None:
+        """Raise if the disk did not take a chunk that was written; see `WriteBack.check`."""
+        self._write_back.check()
+
     def _find(self, chunk: NDArray[np.uint8], file_end: int) -> int:
         """Return where a chunk was just written: where the file ended, or next to the chunk before; or -1.
 

@@ -95,6 +95,7 @@ class _Open:
         self._write_back.advance(end)
 
     def _conclude(self, manifest: str) -> None:
+        self._write_back.check()
         self._about.attrs["modified"] = datetime.now(UTC).timestamp()
         if self._recording.daq_configs:
             embedded = self._file.create_dataset(

@@ -128,6 +128,7 @@ class ImageLayout:
         records:
             (image,) of `record_type`; mapped ones are read block by block.
         """
+        self._chunks.check()
         text = manifest.to_json().decode()
         file_end = self._file.id.get_filesize()
         self._room.take(file_end + _GROUPS_BYTES + self.n * self._row_bytes + len(text))

@@ -10,11 +10,12 @@ from collections import deque
 from functools import cache
 
 _STEP = 64 * 2**20
-_WINDOW = 16 * 2**20
-_BEHIND = 8  # windows on their way: they bridge a slow moment of the disk
+_WINDOW = 8 * 2**20
+_BEHIND = 4  # windows on their way: they bridge a slow moment of the disk
 _WAIT_BEFORE, _WRITE, _WAIT_AFTER = 1, 2, 4  # SYNC_FILE_RANGE_...
 _PLENTY = 4  # steps that must be free for whole ones: a step that fails may keep what it got
 _KEEP_SIZE = 1  # FALLOC_FL_KEEP_SIZE
+_LOST = (errno.EIO, errno.ENOSPC, errno.EDQUOT)  # other answers: this file system has no such call
 
 
 @cache
@@ -68,24 +69,47 @@ class Room:
 
 
 class WriteBack:
-    """Sends what was written to the disk in windows, and waits for the one `_BEHIND` windows ago.
+    """Sends what was written to the disk in windows, waits for the one `_BEHIND` windows ago, and forgets it.
 
-    So the data that wait in memory stay few, and the sync at the end is short. An error of the disk is
-    told by that sync, not here.
+    So the data that wait in memory stay few, the sync at the end is short, and the next window is written
+    into the memory of an earlier one: memory that the system has to find first costs more than the copy
+    into it (see `bench/retrieve.py`), and it would push what rings keep out of the page cache.
     """
 
     def __init__(self, fd: int) -> None:
         self._fd = fd
         self._end = 0
         self._open: deque[tuple[int, int]] = deque()
+        self._lost: OSError | None = None
 
     def advance(self, end: int) -> None:
-        """Say that the file was written up to `end` bytes."""
+        """Say that the file was written up to `end` bytes.
+
+        Raises
+        ------
+        OSError
+            If the disk did not take an earlier window, see `check`.
+        """
+        self.check()
         if end < self._end + _WINDOW:
             return
-        window = self._end, end - self._end
-        _libc().sync_file_range(self._fd, *window, _WRITE)
-        self._open.append(window)
+        self._sync((self._end, end - self._end), _WRITE)
+        self._open.append((self._end, end - self._end))
         self._end = end
         if len(self._open) > _BEHIND:
-            _libc().sync_file_range(self._fd, *self._open.popleft(), _WAIT_BEFORE | _WRITE | _WAIT_AFTER)
+            window = self._open.popleft()
+            self._sync(window, _WAIT_BEFORE | _WRITE | _WAIT_AFTER)
+            os.posix_fadvise(self._fd, *window, os.POSIX_FADV_DONTNEED)
+
+    def check(self) -> None:
+        """Raise the `OSError` of a disk that did not take an earlier window: the file cannot be trusted.
+
+        The system says so only once; that a later sync succeeds means nothing.
+        """
+        if self._lost is not None:
+            raise self._lost
+
+    def _sync(self, window: tuple[int, int], flags: int) -> None:
+        if _libc().sync_file_range(self._fd, *window, flags) and ctypes.get_errno() in _LOST:
+            self._lost = OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+        self.check()
