@@ -196,6 +196,17 @@ def test_a_silent_stream_ends_at_the_deadline_with_what_there_is(stand):
     assert pulses_of(stand.file) == [1, 2, 3]
 
 
+def test_missing_pulses_are_said_where_the_file_is_closed(stand, caplog):
+    stand.come(3, 5)
+    stand.come(8, 9)
+    stand.put("/stop_pulse_id/9")
+    stand.put("/start_pulse_id/0")
+    stand.until_ended()
+    (closed,) = [one for one in caplog.records if one.message == "file closed"]
+    assert closed.levelname == "WARNING"
+    assert (closed.fields["missing"], closed.fields["missing_pulses"]) == (5, "0..2, 6..7")
+
+
 def test_parameters_are_echoed_and_written(stand):
     given = {key: f"Zürich {key[8:]}" for key in MANDATORY} | {"general/more": 1}
     answer = stand.client.post("/parameters", json=given)

@@ -18,6 +18,7 @@ from forebay.ports import Sink
 from forebay.ring.memory import MemoryRing
 from forebay.service.analyzer import Analyzer
 from forebay.service.bsread_disk import DiskSink
+from forebay.service.bsread_silence import Audible
 from forebay.service.counted import counted
 from forebay.service.process import LOG, notify, say, service_life
 from forebay.service.pump import pump
@@ -70,7 +71,8 @@ def buffer(arguments: BufferArguments, stop: threading.Event) -> None:
         say("listening", stream=source, output=output.endpoint, length=arguments.buffer_length)
         notify("READY=1")
         with counted(lambda: buffer.counters):
-            pump(_Watched(inlet), buffer.sinks, stop.is_set)
+            heard = Audible(_Watched(inlet), source, arguments.mode, _warn)
+            pump(heard, buffer.sinks, stop.is_set)
         say("stopping", **inlet.counters)
     say(
         "stopped",
@@ -217,7 +219,11 @@ class _Talk:
 
 
 def _tell(kind: str, fields: dict[str, object]) -> None:
-    say(f"anomaly: {kind}", logging.WARNING, **fields)
+    _warn(f"anomaly: {kind}", fields)
+
+
+def _warn(what: str, fields: dict[str, object]) -> None:
+    say(what, logging.WARNING, **fields)
 
 
 def _say_consumer(word: str, consumer: Consumer) -> None:

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from forebay.config import Config
 from forebay.errors import ForebayError, RingError
 from forebay.event import Event
 from forebay.ports import Sink
@@ -19,6 +19,9 @@ from forebay.ring.disk_tail import tail
 from forebay.ring.segment import Record
 from forebay.service.process import say
 from forebay.wire.bsread import HeaderCache, decode, encode
+
+if TYPE_CHECKING:
+    from forebay.config import Config  # the writer starts in half the time without it
 
 _SMALL = 65_536
 

@@ -17,12 +17,13 @@ from forebay.front.bsread.arguments import WriterArguments, writer_arguments
 from forebay.ports import Source
 from forebay.service.bsread_disk import open_ring
 from forebay.service.bsread_past import PastAndPresent
+from forebay.service.bsread_silence import Audible
 from forebay.service.bsread_window import Window
 from forebay.service.privileges import become
 from forebay.service.process import LOG, notify, say, service_life
 from forebay.service.pump import pump
 from forebay.store.channel_file import ChannelFile
-from forebay.store.channel_manifest import ChannelRecording
+from forebay.store.channel_manifest import ChannelManifest, ChannelRecording
 from forebay.store.manifest import Counters, Request
 from forebay.store.paths import contained, explain
 from forebay.stream.bsread import BsreadInlet, address
@@ -37,6 +38,7 @@ Connect = Callable[[int | None], Source]
 
 _GENERAL = ("created", "user", "process", "instrument")
 _POLL_S = 0.05
+_MOST_RANGES = 10
 
 
 def main(words: Sequence[str] | None = None) -> NoReturn:
@@ -115,6 +117,8 @@ def _check_readable(ring: Path) -> None:
 
 class Sink(Protocol):
     """A file in the making, as `ChannelFile` is."""
+
+    manifest: ChannelManifest | None
 
     def write(self, events: Sequence[Event]) -> None:
         """See `forebay.ports.Sink.write`."""
@@ -265,7 +269,8 @@ class Writer:
             except ForebayError:
                 file.close()
                 raise
-            window = Window(source, idle_s=self._arguments.idle_s, first_pulse=first, first_ns=first_ns)
+            heard = Audible(source, self._arguments.stream_address, self._arguments.mode, _warn)
+            window = Window(heard, idle_s=self._arguments.idle_s, first_pulse=first, first_ns=first_ns)
             if self._last_pulse is not None:
                 window.set_last_pulse(self._last_pulse)
             self.reason = ""
@@ -295,7 +300,9 @@ class Writer:
             self.reason = f"a fault of the writer's own: {error!r}"
             LOG.exception("failed")
         else:
-            say("file closed", reason=window.reason, **file.counters, **window.counters)
+            missing = _missing(file)
+            level = logging.WARNING if missing else logging.INFO
+            say("file closed", level, reason=window.reason, **file.counters, **window.counters, **missing)
             if not persistent:
                 self.ended.set()
 
@@ -327,6 +334,7 @@ class _Nowhere:
 
     def __init__(self) -> None:
         self.counters = {"received": 0}
+        self.manifest: ChannelManifest | None = None
 
     def write(self, events: Sequence[Event]) -> None:
         self.counters["received"] += len(events)
@@ -343,6 +351,18 @@ class _Nowhere:
 
     def close(self) -> None:
         """Nothing to close."""
+
+
+def _missing(file: Sink) -> dict[str, object]:
+    """Return how many pulses of those that were asked for are not in the file, and which; empty for none."""
+    sources = file.manifest.sources.values() if file.manifest else ()
+    n = sum(one.missing.n for one in sources)
+    ranges = [text for one in sources for text in one.missing.ranges][:_MOST_RANGES]
+    return {"missing": n, "missing_pulses": ", ".join(ranges)} if n else {}
+
+
+def _warn(what: str, fields: dict[str, object]) -> None:
+    say(what, logging.WARNING, **fields)
 
 
 def _request(first: int | None, last: int | None) -> Request:
