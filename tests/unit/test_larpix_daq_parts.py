@@ -108,10 +108,15 @@ def test_configurations_change_as_a_whole():
     for wrong in ({"1-1-9": {}}, {"1-1-246": {"nothing": 1}}, {"1-1-246": {"global_threshold": 256}}):
         with pytest.raises(ConfigError):
             chips.change({"1-1-245": {"csa_gain": 0}, **wrong})
+    for wrong in ("all", {"1-1-246": 40}):
+        with pytest.raises(ConfigError, match="chip key -> name -> value"):
+            chips.change(wrong)
     assert chips.settings("1-1-245")["csa_gain"] == 1
     assert chips.name_of("1-1-246", 33) == "csa_gain"
     with pytest.raises(ConfigError, match="pcb-1"):
         chips.load("../../etc/passwd")
+    with pytest.raises(ConfigError, match="--boards DIR"):
+        chips.load(5)
 
 
 def test_boards_of_a_directory(tmp_path):

@@ -63,11 +63,12 @@ class Chips:
         self._versions = asic_versions
         self.load(next(iter(boards)))
 
-    def load(self, name: str) -> None:
+    def load(self, name: object) -> None:
         """Load a board by name or by the original's file name, with the configuration of new chips."""
-        short = Path(name).name.removesuffix(_SUFFIX)
+        short = Path(str(name)).name.removesuffix(_SUFFIX)
         if short not in self.boards:
-            raise ConfigError(f"There is no board {name!r}.", f"There are {', '.join(self.boards)}.")
+            todo = f"There are {', '.join(self.boards)}; the producer's --boards DIR adds others."
+            raise ConfigError(f"There is no board {name!r}.", todo)
         registers = {key: default_registers(self.asic_version(key)) for key in self.boards[short]}
         self.current, self._registers = short, registers
 
@@ -99,8 +100,10 @@ class Chips:
         """Return the configuration of a chip, name by name."""
         return settings_of(self.registers(key), self.asic_version(key))
 
-    def change(self, updates: dict[str, dict[str, Any]]) -> None:
-        """Change configurations, all or none."""
+    def change(self, updates: Any) -> None:
+        """Change configurations, all or none; `ConfigError` if there is no such chip, name or value."""
+        if not isinstance(updates, dict) or not all(isinstance(one, dict) for one in updates.values()):
+            raise ConfigError(f"{updates!r} are no changes.", "Give chip key -> name -> value.")
         new = {
             key: with_settings(self.registers(key), changes, self.asic_version(key))
             for key, changes in updates.items()
