@@ -103,7 +103,7 @@ class Layouts:
         return None, None
 
     def areas(self, chips: NDArray[Any]) -> list[Area]:
-        """Return areas of chips (chip, 3), by io group and tile, and those that are named without any chip."""
+        """Return areas of chips (chip, 3), by io group and tile, and those named that have no chips."""
         found: dict[tuple[int, int], tuple[int | None, Layout | None, list[NDArray[np.int64]]]] = {}
         channels, index = np.unique(chips[:, :2], axis=0, return_inverse=True)
         for i, (group, channel) in enumerate(channels.tolist()):
