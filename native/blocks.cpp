@@ -16,6 +16,9 @@ constexpr std::int64_t kSecond = 1'000'000'000;
 constexpr std::int64_t kWatch = kSecond / 10;
 constexpr std::int64_t kBusyHz = 6000;  // datagrams: a wake-up for each costs more than a timer for many
 constexpr std::int64_t kShortest = 100'000;  // ns for which a timer is worth while
+constexpr std::int64_t kLongest = 50'000'000;
+constexpr std::int64_t kMargin = 50'000;  // ns after which what is expected has come, most of the time
+constexpr std::int64_t kDatagramMemory = 4096;  // of the socket's buffer, at most
 
 std::int64_t clock_ns(clockid_t clock) {
     timespec time;
@@ -51,12 +54,16 @@ BlockPort::BlockPort(int fd, ModuleAddresses addresses)
         messages_[i].msg_hdr.msg_iov = &parts_[i];
         messages_[i].msg_hdr.msg_iovlen = 1;
         messages_[i].msg_hdr.msg_name = &from_[i];
+        messages_[i].msg_hdr.msg_control = control_[i].bytes;
     }
+    const int on = 1;
+    if (setsockopt(fd_, SOL_SOCKET, SO_TIMESTAMPNS, &on, sizeof on) < 0)
+        throw std::runtime_error(std::string("SO_TIMESTAMPNS: ") + std::strerror(errno));
 }
 
 // Put the blocks of what comes into `readouts`, until something is due there or the time is over. Return
-// whether anything came, and whether something is due. Where there are many datagrams, wait `gather_ns` between
-// looks.
+// whether anything came, and whether something is due. With `gather_ns`, look seldom: when a readout is likely
+// to be complete, and where there are many datagrams so long after the last look.
 BlockPort::Filled BlockPort::fill(OpenReadouts& readouts, std::int64_t timeout_ns, std::int64_t gather_ns) {
     if (timeout_ns != waits_ns_ && timeout_ns > 0) {
         const timeval time{timeout_ns / kSecond, timeout_ns % kSecond / 1000};
@@ -68,7 +75,7 @@ BlockPort::Filled BlockPort::fill(OpenReadouts& readouts, std::int64_t timeout_n
     bool has_come = next_ < got_;
     for (;;) {
         if (next_ == got_) {
-            if (is_busy_ && timeout_ns > 0) gather(gather_ns);
+            if (timeout_ns > 0 && gather_ns > 0) nap(readouts, gather_ns, end_ns);
             if (!receive(timeout_ns > 0)) break;
         }
         has_come = true;
@@ -82,17 +89,26 @@ BlockPort::Filled BlockPort::fill(OpenReadouts& readouts, std::int64_t timeout_n
     return {has_come, readouts.is_due(clock_ns(CLOCK_MONOTONIC))};
 }
 
-// Wait until `gather_ns` after the last look, if that is worth a timer.
-void BlockPort::gather(std::int64_t gather_ns) {
-    const std::int64_t left_ns = std::min(gather_ns, now_ns_ + gather_ns - clock_ns(CLOCK_MONOTONIC));
+// Sleep until a readout is likely to be complete; or, where it should be by now, until many datagrams came.
+void BlockPort::nap(const OpenReadouts& readouts, std::int64_t gather_ns, std::int64_t end_ns) const {
+    const std::int64_t expected_ns = readouts.expected_ns();
+    const std::int64_t now_ns = clock_ns(CLOCK_MONOTONIC);
+    // What has not begun may come sooner: a camera need not take readouts evenly.
+    const std::int64_t most_ns = readouts.size() ? kSecond : gather_ns;
+    std::int64_t left_ns = expected_ns ? expected_ns + kMargin - clock_ns(CLOCK_REALTIME) : 0;
+    if (left_ns < kShortest || left_ns > most_ns) left_ns = is_busy_ ? now_ns_ + gather_ns - now_ns : 0;
+    left_ns = std::min({left_ns, kLongest, spared_ns_, end_ns - now_ns});
     if (left_ns < kShortest) return;
-    const timespec time{left_ns / kSecond, left_ns % kSecond};
+    const timespec time{0, left_ns};
     nanosleep(&time, nullptr);
 }
 
 // Take what waits in the socket; whether anything came before the time was over or a signal arrived.
 bool BlockPort::receive(bool waits) {
-    for (std::size_t i = 0; i < kBatch; ++i) messages_[i].msg_hdr.msg_namelen = sizeof from_[i];
+    for (std::size_t i = 0; i < kBatch; ++i) {
+        messages_[i].msg_hdr.msg_namelen = sizeof from_[i];
+        messages_[i].msg_hdr.msg_controllen = sizeof control_[i].bytes;
+    }
     // MSG_TRUNC: the length of the datagram, also where the row is too short for it.
     const int flags = MSG_TRUNC | (waits ? MSG_WAITFORONE : MSG_DONTWAIT);
     const int got = recvmmsg(fd_, messages_.data(), kBatch, flags, nullptr);
@@ -103,9 +119,18 @@ bool BlockPort::receive(bool waits) {
     next_ = 0;
     got_ = static_cast<std::size_t>(got);
     now_ns_ = clock_ns(CLOCK_MONOTONIC);
-    arrived_ns_ = clock_ns(CLOCK_REALTIME);
+    looked_ns_ = clock_ns(CLOCK_REALTIME);
     watch_rate(now_ns_);
     return got > 0;
+}
+
+// When the kernel got a datagram; it does not say so of those that came before it was asked.
+std::int64_t BlockPort::arrived_ns(std::size_t i) {
+    const cmsghdr* said = CMSG_FIRSTHDR(&messages_[i].msg_hdr);
+    if (said == nullptr || said->cmsg_type != SCM_TIMESTAMPNS) return looked_ns_;
+    timespec time;
+    std::memcpy(&time, CMSG_DATA(said), sizeof time);
+    return time.tv_sec * kSecond + time.tv_nsec;
 }
 
 void BlockPort::place(OpenReadouts& readouts, std::size_t i) {
@@ -121,16 +146,20 @@ void BlockPort::place(OpenReadouts& readouts, std::size_t i) {
     const auto before = of_module_[i_module].fetch_add(1, std::memory_order_relaxed);
     if (before > 0 && sender_[i_module] != sender) changes_[i_module].fetch_add(1, std::memory_order_relaxed);
     sender_[i_module] = sender;
-    readouts.add(i_module, rows_.get() + i * kRowBytes, length / kBlockBytes, arrived_ns_,
-                 now_ns_);
+    readouts.add(i_module, rows_.get() + i * kRowBytes, length / kBlockBytes, arrived_ns(i), now_ns_);
 }
 
-// Find out, ten times a second, whether there are many datagrams.
+// Find out, ten times a second, whether there are many datagrams, and how long they may wait in the socket.
 void BlockPort::watch_rate(std::int64_t now_ns) {
     const std::int64_t passed_ns = now_ns - watched_ns_;
     if (passed_ns < kWatch) return;
     const std::int64_t n = counters_[kDatagrams].load(std::memory_order_relaxed);
-    is_busy_ = (n - n_watched_) * kSecond > kBusyHz * passed_ns;
+    const std::int64_t hz = std::max<std::int64_t>(1, (n - n_watched_) * kSecond / passed_ns);
+    int buffer_bytes = 0;
+    socklen_t size = sizeof buffer_bytes;
+    getsockopt(fd_, SOL_SOCKET, SO_RCVBUF, &buffer_bytes, &size);
+    is_busy_ = hz > kBusyHz;
+    spared_ns_ = buffer_bytes / kDatagramMemory * kSecond / 2 / hz;
     watched_ns_ = now_ns;
     n_watched_ = n;
 }

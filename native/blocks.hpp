@@ -5,6 +5,7 @@
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
+#include <ctime>
 #include <memory>
 #include <utility>
 #include <vector>
@@ -49,8 +50,14 @@ private:
     static constexpr std::size_t kRowBytes = 455 * kBlockBytes;
     static constexpr std::size_t kBatch = 64;
 
+    // What the kernel says of a datagram: when it came.
+    struct alignas(cmsghdr) Control {
+        char bytes[CMSG_SPACE(sizeof(timespec))];
+    };
+
     bool receive(bool waits);
-    void gather(std::int64_t gather_ns);
+    void nap(const OpenReadouts& readouts, std::int64_t gather_ns, std::int64_t end_ns) const;
+    std::int64_t arrived_ns(std::size_t i);
     void place(OpenReadouts& readouts, std::size_t i);
     void watch_rate(std::int64_t now_ns);
     void count(Counter which, std::int64_t n) { counters_[which].fetch_add(n, std::memory_order_relaxed); }
@@ -61,10 +68,12 @@ private:
     std::array<mmsghdr, kBatch> messages_{};
     std::array<iovec, kBatch> parts_{};
     std::array<sockaddr_storage, kBatch> from_{};
+    std::array<Control, kBatch> control_{};
     std::size_t next_ = 0, got_ = 0;  // datagrams in the rows that are still to be placed
-    std::int64_t now_ns_ = 0, arrived_ns_ = 0;
+    std::int64_t now_ns_ = 0, looked_ns_ = 0;  // the last look: monotonic, since 1970
     std::int64_t waits_ns_ = 0;
     std::int64_t watched_ns_ = 0, n_watched_ = 0;
+    std::int64_t spared_ns_ = 0;  // so long the socket's buffer surely holds what comes
     bool is_busy_ = false;
     std::array<std::atomic<std::int64_t>, kCounters> counters_{};
     std::array<std::atomic<std::int64_t>, kModules> of_module_{}, changes_{};

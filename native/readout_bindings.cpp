@@ -108,6 +108,20 @@ void bind_readouts(nb::module_& m) {
                 return nb::make_tuple(n_blocks, n_lacking);
             },
             nb::arg("number"), nb::arg("out"))
+        .def(
+            "release",
+            [](OpenReadouts& self, std::int64_t now_ns, std::uint64_t number) -> nb::object {
+                auto released = self.release(now_ns, number);
+                if (!released) return nb::none();
+                const auto [n_blocks, n_lacking] = released->of;
+                const std::size_t n_bytes = released->n * sizeof(Readout);
+                auto* bytes = reinterpret_cast<std::uint8_t*>(released->readouts.get());
+                nb::capsule owner(released->readouts.release(),
+                                  [](void* p) noexcept { delete[] static_cast<Readout*>(p); });
+                return nb::make_tuple(nb::ndarray<nb::numpy, std::uint8_t>(bytes, {n_bytes}, owner), n_blocks,
+                                      n_lacking);
+            },
+            nb::arg("now_ns"), nb::arg("number"))
         .def_prop_ro("has_refused", &OpenReadouts::has_refused)
         .def("take_refused", [](OpenReadouts& self) { return bytes_of(self.take_refused()); })
         .def("trace", &OpenReadouts::trace, nb::arg("on"))

@@ -50,25 +50,6 @@ std::uint32_t bit(std::size_t module) { return std::uint32_t{1} << module; }
 
 }  // namespace
 
-void Spacing::learn(std::size_t module, std::int64_t time_ns) {
-    const std::int64_t before = newest_[module], distance = time_ns - before;
-    newest_[module] = time_ns;
-    if (before < 0 || distance <= 0 || distance > longest_ns_) return;
-    recent_[n_++ % kKept] = distance;
-    is_settled_ = false;
-}
-
-// Of two distances in the middle the shorter one counts: the other may be a pause.
-void Spacing::settle() {
-    if (is_settled_) return;
-    is_settled_ = true;
-    const std::size_t n = std::min(n_, kKept);
-    auto sorted = recent_;
-    const auto middle = sorted.begin() + static_cast<std::ptrdiff_t>((n - 1) / 2);
-    std::nth_element(sorted.begin(), middle, sorted.begin() + static_cast<std::ptrdiff_t>(n));
-    median_ns = *middle;
-}
-
 OpenReadouts::OpenReadouts(const ReadoutRules& rules)
     : rules_(rules), spacing_(rules.max_jump_ns), accepted_ns_(kNever), alive_(rules.expected) {
     modules_.at.fill(-1);
@@ -115,7 +96,9 @@ void OpenReadouts::add(std::size_t module, const std::uint8_t* blocks, std::size
         if (verdict == Verdict::kUsed) at = std::max(at, time_ns);
         if (verdict == Verdict::kLate) refuse(module, block, time_ns, Reason::kLate, arrived_ns, is_quiet);
     }
-    if (at >= 0) note(module, at, now_ns);
+    if (at < 0) return;
+    note(module, at, now_ns);
+    time_oldest(arrived_ns);
 }
 
 // Put a block into the readout that it belongs to, which may begin with it.
@@ -203,6 +186,13 @@ void OpenReadouts::note(std::size_t module, std::int64_t at, std::int64_t now_ns
     alive_ = now_ns < grace_ends_ns_ ? alive_ | heard : heard;
 }
 
+// Learn from the oldest readout, once, when it was complete.
+void OpenReadouts::time_oldest(std::int64_t arrived_ns) {
+    if (open_.empty() || alive_ & ~open_.front().there || open_.front().time_ns == timed_) return;
+    timed_ = open_.front().time_ns;
+    lag_.learn(arrived_ns - timed_);
+}
+
 // The first distance shows how close readouts lie: what was put together without knowing it begins anew.
 void OpenReadouts::regroup(std::int64_t window) {
     const std::vector<Open> before = std::exchange(open_, {});
@@ -260,8 +250,18 @@ bool OpenReadouts::has_too_much() const {
 
 bool OpenReadouts::is_due(std::int64_t now_ns) const {
     const std::lock_guard guard(mutex_);
+    return has_too_much() || count_done(now_ns) || has_overdue(now_ns);
+}
+
+bool OpenReadouts::has_overdue(std::int64_t now_ns) const {
     const auto is_overdue = [&](const Open& one) { return one.opened_ns <= now_ns - rules_.buffer_ns; };
-    return has_too_much() || count_done(now_ns) || std::any_of(open_.begin(), open_.end(), is_overdue);
+    return std::any_of(open_.begin(), open_.end(), is_overdue);
+}
+
+std::int64_t OpenReadouts::expected_ns() const {
+    const std::lock_guard guard(mutex_);
+    if (!lag_.is_known() || !spacing_.is_known() || (open_.empty() && last_ < 0)) return 0;
+    return open_.empty() ? lag_.ns + spacing_.median_ns + last_ : lag_.ns + open_.front().time_ns;
 }
 
 std::vector<std::size_t> OpenReadouts::overdue(std::int64_t since_ns) const {
@@ -296,7 +296,20 @@ void OpenReadouts::drop(const std::vector<std::size_t>& positions) {
 // Move the oldest readouts to `out`; missing modules are NaN and 0. `number` is that of the first.
 OpenReadouts::Taken OpenReadouts::take(std::size_t n, std::uint64_t number, Readout* out) {
     const std::lock_guard guard(mutex_);
-    n = std::min(n, open_.size());
+    return move_out(std::min(n, open_.size()), number, out);
+}
+
+// Give what is done; nothing where it is to be decided first what becomes of blocks or readouts.
+std::optional<OpenReadouts::Released> OpenReadouts::release(std::int64_t now_ns, std::uint64_t number) {
+    const std::lock_guard guard(mutex_);
+    const std::size_t n = count_done(now_ns);
+    if (has_too_much() || has_overdue(now_ns)) return std::nullopt;
+    std::unique_ptr<Readout[]> readouts(new Readout[n]);
+    const Taken taken = move_out(n, number, readouts.get());
+    return Released{std::move(readouts), n, taken};
+}
+
+OpenReadouts::Taken OpenReadouts::move_out(std::size_t n, std::uint64_t number, Readout* out) {
     Taken taken{0, 0};
     for (std::size_t i = 0; i < n; ++i) {
         const Open& one = open_[i];
@@ -352,6 +365,8 @@ void OpenReadouts::restart(std::int64_t newest_ns, const std::array<std::int64_t
     modules_.at.fill(-1);
     heard_ = 0;
     spacing_ = Spacing(rules_.max_jump_ns);
+    lag_ = Lag();
+    timed_ = -1;
     for (std::size_t i = 0; i < kReasons; ++i) {
         count(static_cast<Reason>(i), -n_again[i]);
         counters_[kBlocks] -= n_again[i];

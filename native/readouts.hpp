@@ -5,12 +5,15 @@
 #include <cstddef>
 #include <cstdint>
 #include <deque>
+#include <memory>
 #include <mutex>
+#include <optional>
 #include <vector>
+
+#include "rhythm.hpp"
 
 namespace forebay {
 
-constexpr std::size_t kModules = 32;
 constexpr std::size_t kPixels = 64;
 constexpr std::size_t kBlockBytes = 144;  // `forebay.wire.target.BLOCK`
 
@@ -50,25 +53,6 @@ struct ReadoutRules {
     bool is_named;           // `expected` is what the configuration says, whoever is heard
 };
 
-// How far apart the readouts follow each other: two blocks of a module are never of one readout.
-class Spacing {
-public:
-    explicit Spacing(std::int64_t longest_ns) : median_ns(longest_ns), longest_ns_(longest_ns) { newest_.fill(-1); }
-    void learn(std::size_t module, std::int64_t time_ns);
-    void settle();
-    bool is_known() const { return n_ > 0; }
-
-    std::int64_t median_ns;  // the longest while no distance was seen
-
-private:
-    static constexpr std::size_t kKept = 32;
-    std::int64_t longest_ns_;
-    std::array<std::int64_t, kModules> newest_;
-    std::array<std::int64_t, kKept> recent_{};
-    std::size_t n_ = 0;
-    bool is_settled_ = true;
-};
-
 // What every module did, for Python's account.
 struct ModuleStates {
     std::array<std::int64_t, kModules> used, at, heard_ns;  // `at`: newest time tag; -1 before the first
@@ -85,6 +69,11 @@ public:
     struct Taken {
         std::size_t n_blocks, n_lacking;
     };
+    struct Released {
+        std::unique_ptr<Readout[]> readouts;
+        std::size_t n;
+        Taken of;
+    };
 
     explicit OpenReadouts(const ReadoutRules& rules);
 
@@ -93,10 +82,12 @@ public:
     std::size_t n_done(std::int64_t now_ns) const;
     bool is_disturbed() const;  // blocks were refused, or too many readouts wait
     bool is_due(std::int64_t now_ns) const;  // one is done, or overdue, or it is disturbed
+    std::int64_t expected_ns() const;  // when the next readout is likely to be complete, as `arrived_ns`; 0: unknown
     std::vector<std::size_t> overdue(std::int64_t since_ns) const;
     State state(std::size_t position) const;
     void drop(const std::vector<std::size_t>& positions);
     Taken take(std::size_t n, std::uint64_t number, Readout* out);
+    std::optional<Released> release(std::int64_t now_ns, std::uint64_t number);
     bool has_refused() const;
     std::vector<Refused> take_refused();
     std::uint32_t take_heard();
@@ -131,14 +122,19 @@ private:
     void count(Reason reason, std::int64_t n = 1) { counters_[kRefused + static_cast<std::size_t>(reason)] += n; }
     bool was_seen(std::size_t module, std::int64_t time_ns) const;
     void note(std::size_t module, std::int64_t at, std::int64_t now_ns);
+    void time_oldest(std::int64_t arrived_ns);
     std::size_t count_done(std::int64_t now_ns) const;
     void regroup(std::int64_t window);
+    Taken move_out(std::size_t n, std::uint64_t number, Readout* out);
     bool has_too_much() const;
+    bool has_overdue(std::int64_t now_ns) const;
 
     static constexpr std::size_t kRemembered = 256;  // time tags by which a block that comes again is known
     const ReadoutRules rules_;
     mutable std::mutex mutex_;
     Spacing spacing_;
+    Lag lag_;
+    std::int64_t timed_ = -1;  // time tag of the readout that `lag_` learnt from last
     std::vector<Open> open_;     // in the order of their time tags
     std::deque<Blocks> pool_;    // grows with what waits at most, and stays
     std::vector<Blocks*> free_;

@@ -220,6 +220,15 @@ class OpenReadouts:
         How many blocks they have, and how many of them lack an expected module.
         """
 
+    def release(self, now_ns: int, number: int) -> tuple[NDArray[np.uint8], int, int] | None:
+        """Take every readout that is done, bytes of ``forebay.wire.ssreadout.READOUT``; the first is `number`.
+
+        Returns
+        -------
+        They, how many blocks they have, and how many of them lack an expected module. Nothing where it is to
+        be decided first what becomes of refused blocks, overdue readouts, or too many of them.
+        """
+
     @property
     def has_refused(self) -> bool:
         """Whether blocks were refused."""
@@ -269,8 +278,10 @@ class BlockPort:
     def fill(self, readouts: OpenReadouts, timeout_ns: int, gather_ns: int) -> tuple[bool, bool]:
         """Take datagrams until a readout is done, something is to be decided, or the time is over.
 
-        Holds no Python lock. With `timeout_ns` 0 it takes what is there. Where there are more than 6000
-        datagrams a second, it waits `gather_ns` between looks: many together cost far less.
+        Holds no Python lock. With `timeout_ns` 0 it takes what is there. Unless `gather_ns` is 0 it looks
+        seldom, for many datagrams together cost far less: when the oldest readout is likely to be complete,
+        by what was seen of those before it; and where it is not, and there are more than 6000 datagrams a
+        second, `gather_ns` after the last look.
 
         Returns
         -------

@@ -170,3 +170,17 @@ def test_faults_that_cannot_be(text):
 def test_options_that_cannot_be(wrong):
     with pytest.raises(ConfigError):
         Camera(CameraOptions(**wrong))
+
+
+def test_a_readout_arrived_when_its_datagram_did_not_when_somebody_looked(receiver):
+    """The kernel's stamps; of the first datagram of all it has none yet."""
+    with closing(Camera(CameraOptions(port=receiver.port, rate_hz=1000, start_ns=T0, packed=1))) as camera:
+        builder = TimedBuilder(TimedRules(window_ns=PERIOD // 2, buffer_ns=4 * 10**9))
+        camera.send()
+        before = time.time_ns()
+        camera.send()
+        after = time.time_ns()
+        while receiver.fill(builder.readouts, 0)[0]:
+            pass
+        readouts = builder.drain()
+    assert before <= readouts["arrived_ns"][1] <= after

@@ -86,7 +86,8 @@ class BlockReceiver:
         Parameters
         ----------
         gather_s:
-            Where there are very many datagrams, wait so long between two looks: they cost less together.
+            Look seldom, for datagrams cost less together: when a readout is likely to be complete; and
+            where it is not, and they are very many, so long after the last look. 0 looks at each.
 
         Returns
         -------

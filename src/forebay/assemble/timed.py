@@ -150,8 +150,12 @@ class TimedBuilder:
 
     def tick(self, now_ns: int) -> NDArray[np.void]:
         """Return the readouts that are done, also because time has passed, oldest first."""
-        self._look(now_ns)
-        return self._taken()
+        released = self.readouts.release(now_ns, self._number + 1)
+        if released is None:
+            self._look(now_ns)
+            return self._taken()
+        row_bytes, n_blocks, n_lacking = released
+        return self._counted(row_bytes.view(READOUT), n_blocks, n_lacking)
 
     def drain(self) -> NDArray[np.void]:
         """Return every open readout, oldest first: at the end nothing is worth waiting for."""
@@ -237,12 +241,18 @@ class TimedBuilder:
         if not n:
             return
         readouts = np.empty(n, READOUT)
-        n_blocks, n_lacking = self.readouts.take(self._number + 1, readouts.view(np.uint8))
+        self._done.append(
+            self._counted(readouts, *self.readouts.take(self._number + 1, readouts.view(np.uint8)))
+        )
+
+    def _counted(self, readouts: NDArray[np.void], n_blocks: int, n_lacking: int) -> NDArray[np.void]:
+        """Count readouts that leave; so many blocks are in them, so many of them lack an expected module."""
+        n = len(readouts)
         self._number += n
-        self._done.append(readouts)
         self._released["readouts"] += n
         self._released["incomplete_readouts"] += n_lacking
         self._released["missing_blocks"] += n * N_MODULES - n_blocks
+        return readouts
 
     def _taken(self) -> NDArray[np.void]:
         done, self._done = self._done, []
