@@ -13,6 +13,7 @@ from forebay.store.check import check_file
 from forebay.store.hdf5 import ImageFile
 from forebay.store.journal import Journal
 from forebay.store.manifest import Recording
+from forebay.store.part import create
 
 pytestmark = pytest.mark.flow
 
@@ -42,3 +43,21 @@ def test_an_image_whose_record_finds_no_room_is_left_out(tmp_path, monkeypatch):
         assert opened["entry/data/data"][:, 0, 0].tolist() == [1, 2]
     report = check_file(tmp_path / "a.h5", skip=["missing-pulses", "not-written"])
     assert report.is_good, report.problems
+
+
+@pytest.mark.parametrize(
+    "failure", [OSError(errno.ENOSPC, "No space left on device"), RuntimeError("HDF5"), KeyboardInterrupt()]
+)
+def test_a_part_that_could_not_be_begun_is_not_left(tmp_path, failure):
+    def begun_and_failed(path):
+        path.write_bytes(b"the beginning of a file")
+        raise failure
+
+    kind = KeyboardInterrupt if isinstance(failure, KeyboardInterrupt) else StoreError
+    with pytest.raises(kind):
+        create(
+            tmp_path / "a.h5",
+            lambda path: Journal(path, Recording("det", (8, 16), "uint16")),
+            begun_and_failed,
+        )
+    assert list(tmp_path.iterdir()) == []
