@@ -32,3 +32,27 @@ def test_no_range_or_two(words):
 def test_every_service_is_named_where_it_can_be_started():
     role = next(one for one in command_tree().commands["serve"].params if one.name == "role")
     assert [name for name in ROLES if name not in role.help] == []
+
+
+WITHOUT_JSON = {
+    ("run",), ("serve",), ("demo",),  # their logs are JSON by --log-format; the demo is for people
+    ("config", "schema"),  # is JSON
+    ("camera", "control", "cmd"), ("camera", "control", "status"),  # as those of SSDAQ
+    ("camera", "convert"), ("camera", "convert-sof"), ("camera", "view"), ("larpix", "convert"), ("larpix", "monitor"),
+}  # fmt: skip
+
+
+def leaves(command, path=()):
+    for name, one in getattr(command, "commands", {}).items():
+        yield from leaves(one, (*path, name))
+    if not hasattr(command, "commands"):
+        yield path, command
+
+
+def test_what_people_read_programs_can_read_too():
+    without = {
+        path
+        for path, one in leaves(command_tree())
+        if not any("--json" in option.opts for option in one.params)
+    }
+    assert without == WITHOUT_JSON

@@ -187,11 +187,15 @@ def check(
 @app.command()
 def recover(
     part: Annotated[Path, typer.Argument(help="The file that ends in .part.")],
+    json: JsonOption = False,
 ) -> None:
     """Make a good file of what a killed recorder left behind."""
+    import json as json_text
+
     from forebay.store.recover import recover as recover_part
 
-    print(recover_part(part))
+    file = recover_part(part)
+    print(json_text.dumps({"file": str(file)}) if json else file)
 
 
 @app.command()

@@ -13,13 +13,14 @@ if TYPE_CHECKING:
     import threading
     from collections.abc import Iterator
 
+    from forebay.ports import Source
     from forebay.service.bsread_tools import Column
     from forebay.stream.bsread import BsreadInlet
 
 bs_app = typer.Typer(help="Beam-synchronous streams (bsread).", no_args_is_help=True)
 
 Stream = Annotated[str, typer.Argument(metavar="STREAM", help="tcp://HOST:PORT of the stream.")]
-Channels = Annotated[list[str] | None, typer.Argument(metavar="[CHANNEL]...", help="These channels only.")]
+Channels = Annotated[list[str] | None, typer.Argument(metavar="CHANNEL", help="These channels only.")]
 ModeOption = Annotated[
     str, typer.Option("--mode", "-m", help="pull or sub; sub at forebay's buffers starts with the newest.")
 ]
@@ -120,7 +121,15 @@ def record(
     asked = None if pulses is None else PulseRange.parse(pulses)
     with stop_on_signal() as stop:
         recorded = record_stream(
-            _inlet(stream, mode), file, stream, stop.is_set, channels or (), count, asked, layout, idle
+            _told(_inlet(stream, mode), stream, mode),
+            file,
+            stream,
+            stop.is_set,
+            channels or (),
+            count,
+            asked,
+            layout,
+            idle,
         )
     print_counts(f"recorded to {file}", recorded, json)
     raise SystemExit(1 if recorded.missing else 0)
@@ -212,6 +221,14 @@ def _inlet(stream: str, mode: str) -> BsreadInlet:
     return BsreadInlet(address(stream), "pull" if mode == "pull" else "sub")
 
 
+def _told(inlet: BsreadInlet, stream: str, mode: str) -> Source:
+    """Return a source that tells the user when nothing comes."""
+    from forebay.service.bsread_silence import Audible
+    from forebay.service.process import warn
+
+    return Audible(inlet, stream, mode, warn)
+
+
 def _outlet(port: int, mode: str, bind: str, public: bool) -> Any:
     from forebay.errors import ConfigError
     from forebay.stream.bsread import BsreadOutlet
@@ -225,9 +242,10 @@ def _events(
     stream: str, mode: str, count: int | None, stop: threading.Event, statistics: Any = None
 ) -> Iterator[Any]:
     inlet = _inlet(stream, mode)
+    told = _told(inlet, stream, mode)
     try:
         while not stop.is_set() and (count is None or count > 0):
-            for event in inlet.read(0.1) or ():
+            for event in told.read(0.1) or ():
                 yield event
                 if count is not None:
                     count -= 1

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json as json_text
 from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
 
-from forebay.cli.control import DEFAULT_CONFIG
+from forebay.cli.control import DEFAULT_CONFIG, JsonOption
 
 service_app = typer.Typer(help="Services of the operating system.", no_args_is_help=True)
 
@@ -23,6 +24,7 @@ def install(
         Path | None, typer.Option(help="Write the files there; without it they are printed.")
     ] = None,
     image: Annotated[str, typer.Option(help="compose: image in which forebay is installed.")] = "forebay",
+    json: JsonOption = False,
 ) -> None:
     """Print units of systemd, or a compose file, that run what the configuration asks for."""
     from forebay.config import load
@@ -38,10 +40,22 @@ def install(
         files = systemd_units(loaded, path)
     else:
         files = {"forebay.service": systemd_unit(loaded, path)}
+    if directory is not None:
+        _write(directory, files)
+    if json:
+        folder = directory or Path()
+        print(json_text.dumps({str(folder / name): text for name, text in files.items()}))
+    elif directory is not None:
+        print("\n".join(str(directory / name) for name in files))
+    else:
+        print("\n".join(f"# {name}\n{text}" for name, text in files.items()))
+
+
+def _write(directory: Path, files: dict[str, str]) -> None:
+    """Write files that are not there yet; `ConfigError` if one is, or cannot be written."""
+    from forebay.errors import ConfigError
+
     for name, text in files.items():
-        if directory is None:
-            print(f"# {name}\n{text}")
-            continue
         try:
             with (directory / name).open("x", encoding="utf-8") as file:
                 file.write(text)
@@ -54,4 +68,3 @@ def install(
                 f"{directory / name} cannot be written: {error.strerror}.",
                 "Make the directory, or name one that you may write to.",
             ) from error
-        print(directory / name)

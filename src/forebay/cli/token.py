@@ -75,9 +75,11 @@ def list_tokens(config: ConfigOption = DEFAULT, json: JsonOption = False) -> Non
 
 
 @token_app.command("revoke")
-def revoke(name: NameArgument, config: ConfigOption = DEFAULT) -> None:
+def revoke(name: NameArgument, config: ConfigOption = DEFAULT, json: JsonOption = False) -> None:
     """Forget a token: from now on it opens nothing."""
     _file(config).revoke(name)
+    if json:
+        print(json_text.dumps({"revoked": name}))
 
 
 def _file(config: Path) -> TokenFile:

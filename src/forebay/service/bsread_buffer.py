@@ -20,7 +20,7 @@ from forebay.service.analyzer import Analyzer
 from forebay.service.bsread_disk import DiskSink
 from forebay.service.bsread_silence import Audible
 from forebay.service.counted import counted
-from forebay.service.process import LOG, notify, say, service_life
+from forebay.service.process import LOG, notify, say, service_life, warn
 from forebay.service.pump import pump
 from forebay.stream.bsread import BsreadInlet, address
 from forebay.stream.fanout import Consumer, FanOut
@@ -71,7 +71,7 @@ def buffer(arguments: BufferArguments, stop: threading.Event) -> None:
         say("listening", stream=source, output=output.endpoint, length=arguments.buffer_length)
         notify("READY=1")
         with counted(lambda: buffer.counters):
-            heard = Audible(_Watched(inlet), source, arguments.mode, _warn)
+            heard = Audible(_Watched(inlet), source, arguments.mode, warn)
             pump(heard, buffer.sinks, stop.is_set)
         say("stopping", **inlet.counters)
     say(
@@ -219,11 +219,7 @@ class _Talk:
 
 
 def _tell(kind: str, fields: dict[str, object]) -> None:
-    _warn(f"anomaly: {kind}", fields)
-
-
-def _warn(what: str, fields: dict[str, object]) -> None:
-    say(what, logging.WARNING, **fields)
+    warn(f"anomaly: {kind}", fields)
 
 
 def _say_consumer(word: str, consumer: Consumer) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 from forebay.event import Event
@@ -12,7 +12,7 @@ from forebay.ports import Source
 SILENT_S: Final = 5.0
 """So long nothing comes before it is said."""
 
-Tell = Callable[[str, dict[str, object]], None]
+Tell = Callable[[str, Mapping[str, object]], None]
 
 
 class Audible:

@@ -20,7 +20,7 @@ from forebay.service.bsread_past import PastAndPresent
 from forebay.service.bsread_silence import Audible
 from forebay.service.bsread_window import Window
 from forebay.service.privileges import become
-from forebay.service.process import LOG, notify, say, service_life
+from forebay.service.process import LOG, notify, say, service_life, warn
 from forebay.service.pump import pump
 from forebay.store.channel_file import ChannelFile
 from forebay.store.channel_manifest import ChannelManifest, ChannelRecording
@@ -269,7 +269,7 @@ class Writer:
             except ForebayError:
                 file.close()
                 raise
-            heard = Audible(source, self._arguments.stream_address, self._arguments.mode, _warn)
+            heard = Audible(source, self._arguments.stream_address, self._arguments.mode, warn)
             window = Window(heard, idle_s=self._arguments.idle_s, first_pulse=first, first_ns=first_ns)
             if self._last_pulse is not None:
                 window.set_last_pulse(self._last_pulse)
@@ -359,10 +359,6 @@ def _missing(file: Sink) -> dict[str, object]:
     n = sum(one.missing.n for one in sources)
     ranges = [text for one in sources for text in one.missing.ranges][:_MOST_RANGES]
     return {"missing": n, "missing_pulses": ", ".join(ranges)} if n else {}
-
-
-def _warn(what: str, fields: dict[str, object]) -> None:
-    say(what, logging.WARNING, **fields)
 
 
 def _request(first: int | None, last: int | None) -> Request:

@@ -12,7 +12,7 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Literal
@@ -81,6 +81,11 @@ def _value(value: object) -> str:
 def say(event: str, level: int = logging.INFO, **fields: object) -> None:
     """Log one event of interest with its fields; never called for each packet."""
     LOG.log(level, event, extra={"fields": fields})
+
+
+def warn(event: str, fields: Mapping[str, object]) -> None:
+    """Log what somebody should look at."""
+    LOG.warning(event, extra={"fields": fields})
 
 
 def log_to_stderr(service: str, level: int = logging.INFO, log_format: LogFormat = "line") -> None:
