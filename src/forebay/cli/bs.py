@@ -45,8 +45,9 @@ def receive(
     from forebay.service.bsread_tools import value_rows
     from forebay.service.process import stop_on_signal
 
+    inlet = _inlet(stream, mode)
     with stop_on_signal() as stop:
-        events = _events(stream, mode, count, stop)
+        events = _events(inlet, _told(inlet, stream, mode), count, stop)
         if json:
             for event in events:
                 rows = value_rows(event, channels)
@@ -78,8 +79,9 @@ def stats(
     from forebay.service.process import stop_on_signal
 
     statistics = StreamStatistics()
+    inlet = _inlet(stream, mode)
     with stop_on_signal() as stop:
-        events = _events(stream, mode, count, stop, statistics)
+        events = _events(inlet, _told(inlet, stream, mode), count, stop, statistics)
         if json:
             following = time.monotonic() + interval
             for event in events:
@@ -112,7 +114,10 @@ def record(
     idle: Annotated[float, typer.Option(min=0.1, help="End when nothing came for so many seconds.")] = 10.0,
     json: JsonOption = False,
 ) -> None:
-    """Record a stream to a file: a number of messages, a pulse range, or until Ctrl-C."""
+    """Record a stream to a file: a number of messages, a pulse range, or until Ctrl-C.
+
+    The exit code is 1 if not all of it came, or nothing.
+    """
     from forebay.cli.show import print_counts
     from forebay.pulse import PulseRange
     from forebay.service.bsread_tools import record_stream
@@ -132,7 +137,8 @@ def record(
             idle,
         )
     print_counts(f"recorded to {file}", recorded, json)
-    raise SystemExit(1 if recorded.missing else 0)
+    is_all = not recorded.missing and recorded.messages >= (count or 1)
+    raise SystemExit(0 if is_all else 1)
 
 
 @bs_app.command("simulate")
@@ -239,10 +245,12 @@ def _outlet(port: int, mode: str, bind: str, public: bool) -> Any:
 
 
 def _events(
-    stream: str, mode: str, count: int | None, stop: threading.Event, statistics: Any = None
+    inlet: BsreadInlet,
+    told: Source,
+    count: int | None,
+    stop: threading.Event,
+    statistics: Any = None,
 ) -> Iterator[Any]:
-    inlet = _inlet(stream, mode)
-    told = _told(inlet, stream, mode)
     try:
         while not stop.is_set() and (count is None or count > 0):
             for event in told.read(0.1) or ():
