@@ -54,6 +54,8 @@ class Rabbit:
         With it the broker speaks TLS, and nothing else.
     asks_clients:
         Whether clients must show a certificate of the same authority.
+    joins:
+        A running broker, of whose cluster this one becomes a node.
     """
 
     def __init__(
@@ -62,22 +64,26 @@ class Rabbit:
         address: str = "127.0.0.1",
         certificate: Certificate | None = None,
         asks_clients: bool = False,
+        joins: Rabbit | None = None,
     ) -> None:
         self.directory = directory
-        self.port, self._epmd_port, self._node_port = (free_ports(1, socket.SOCK_STREAM) for _ in range(3))
+        self.port, self._node_port = (free_ports(1, socket.SOCK_STREAM) for _ in range(2))
+        self._epmd_port = joins._epmd_port if joins else free_ports(1, socket.SOCK_STREAM)
         host = address if certificate is None else "localhost"
         self.url = f"amqp{'s' if certificate else ''}://guest:guest@{host}:{self.port}/"
-        node = f"forebay-{secrets.token_hex(4)}@localhost"
+        self.node = f"forebay-{secrets.token_hex(4)}@localhost"
         config = directory / "rabbitmq.conf"
         config.write_text(
             f"{_listeners(f'{address}:{self.port}', certificate, asks_clients)}\nloopback_users = none\n"
             "log.console = true\nlog.file = false\n"
             "collect_statistics_interval = 60000\n"
             "vm_memory_high_watermark.absolute = 512MB\ndisk_free_limit.absolute = 50MB\n"
+            + (f"cluster_formation.classic_config.nodes.1 = {joins.node}\n" if joins else "")
         )
         (directory / "enabled_plugins").write_text("[].\n")
+        self._cookie: str = joins._cookie if joins else secrets.token_hex(16)
         cookie = directory / ".erlang.cookie"
-        cookie.write_text(secrets.token_hex(16))
+        cookie.write_text(self._cookie)
         cookie.chmod(0o400)
         self._environment = {
             "PATH": os.environ["PATH"],
@@ -87,7 +93,7 @@ class Rabbit:
             "ERL_EPMD_ADDRESS": "127.0.0.1",
             "RABBITMQ_ALLOW_INPUT": "1",  # the script becomes the server, so that its pid is the server's
             "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": _ARGUMENTS,
-            "RABBITMQ_NODENAME": node,
+            "RABBITMQ_NODENAME": self.node,
             "RABBITMQ_DIST_PORT": str(self._node_port),
             "RABBITMQ_MNESIA_BASE": str(directory / "data"),
             "RABBITMQ_LOG_BASE": str(directory / "log"),
@@ -155,7 +161,7 @@ class Rabbit:
             [
                 SERVER.with_name("rabbitmqctl"),
                 "-n",
-                self._environment["RABBITMQ_NODENAME"],
+                self.node,
                 "eval",
                 expression,
             ],
@@ -165,8 +171,9 @@ class Rabbit:
             capture_output=True,
             text=True,
             timeout=START_S,
-            check=True,
+            check=False,
         )
+        assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout
 
     def close(self) -> None:

@@ -90,7 +90,8 @@ class Session:
     async def confirmed(self, publishing: Awaitable[T]) -> T:
         """Wait for the broker's word that it has a message; without it the session is as good as lost.
 
-        A queue whose broker has just started may take a message and never say so.
+        A queue whose broker has just started may take a message and never say so. A channel that was opened
+        while a queue of a cluster had lost its leader refuses all messages for it, until it is closed.
         """
         try:
             async with asyncio.timeout(CONFIRM_S):
@@ -98,6 +99,11 @@ class Session:
         except TimeoutError as error:
             self.lost.set()
             raise ConnectionError(f"a message was not confirmed in {CONFIRM_S:g} s") from error
+        except aiormq.exceptions.PublishError:
+            raise
+        except aiormq.exceptions.DeliveryError as error:
+            self.lost.set()
+            raise ConnectionError("the broker refused to take a message") from error
 
     async def watched_channel(self, **options: bool) -> AbstractChannel:
         """Return a channel without which this session is as good as lost."""
