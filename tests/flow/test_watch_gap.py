@@ -4,6 +4,8 @@ import pytest
 from tests.memory_bus import MemoryBus
 
 from forebay.cli.job_view import update_text
+from forebay.errors import UnknownError
+from forebay.job import Job
 from forebay.ports import Message
 from forebay.run.watch import Watch
 
@@ -56,3 +58,30 @@ def test_what_was_missed_before_a_watch_is_no_gap():
 
     with Watch(bus) as watch:
         assert topics(watch) == []
+
+
+def test_after_a_gap_no_job_is_left_running_that_has_ended():
+    bus = MemoryBus()
+    jobs = {one: Job(id=one, kind="record", parameters={}, state="finished") for one in ("j1", "j2")}
+    jobs["j2"] = Job(id="j2", kind="record", parameters={}, state="running", n_done=7)
+
+    def look_up(job_id):
+        try:
+            return jobs[job_id]
+        except KeyError:
+            raise UnknownError(f"There is no job {job_id}.") from None
+
+    def tell(job_id, state):
+        bus.publish(Message("job.record", job_id, {"state": state}))
+
+    with Watch(bus, job=look_up) as watch:
+        for job_id, state in (("j1", "running"), ("j2", "queued"), ("j3", "running"), ("j4", "finished")):
+            tell(job_id, state)
+        assert topics(watch) == ["job"] * 4
+        tell("j1", "running")  # it comes late, out of what a new hub tells again
+        tell("j5", "running")
+        watch._statuses.n_gaps += 1
+        found = []
+        while (update := watch.read(0)) is not None:
+            found.append((update.id, update.body.get("state")))
+        assert found == [("", None), ("j1", "finished"), ("j2", "running"), ("j5", "running")]

@@ -10,7 +10,7 @@ import zmq
 
 from forebay.config import Config
 from forebay.errors import BusError, StreamError
-from forebay.run.bus import connect
+from forebay.run.bus import connect, link
 from forebay.run.bus.hub import Hub, running_hub
 from forebay.run.bus.protocol import MAX_FRAME_BYTES, SOCKET, Ping, Said, encode
 
@@ -181,3 +181,26 @@ def test_a_hub_that_is_away_is_waited_for(stand):
     with pytest.raises(BusError, match=r"did not answer in 0\.3 s\. Start it: .forebay run"):
         bus.declare("record", ["#"])
     assert time.monotonic() - began >= 0.3
+
+
+def test_what_is_told_before_listeners_are_back_is_told_again(stand, monkeypatch):
+    """A hub that was started anew does not know them yet; they hear what it told since, once and in order."""
+    with monkeypatch.context() as patch:
+        patch.setattr(link, "PING_S", 3.0)  # they notice late that there is another hub
+        listeners = stand.connect()
+        news, kills = listeners.statuses("job.#"), listeners.kills()
+        wait_until(lambda: listeners._link._session, "the first ping")
+    stand.kill_broker()
+    stand.start_broker()
+    bus = stand.connect()
+    for i in range(20):
+        bus.publish(request(i, "job.record"))
+        bus.publish(request(i, "service.x"))
+    bus.kill(request(100, "job.record"))
+    found = [news.read(10).id for _ in range(20)]
+    assert found == [f"request-{i}" for i in range(20)]
+    assert kills.read(10).id == "request-100"
+    assert news.read(0.2) is None
+    assert news.n_gaps == 1
+    late = stand.connect().statuses()
+    assert late.read(0.2) is None  # who begins to listen hears what comes from now on

@@ -15,10 +15,10 @@ from starlette.concurrency import run_in_threadpool
 
 from forebay.api.tokens import Token
 from forebay.errors import BusError, CatalogError, ForebayError, ServiceError
-from forebay.job import ENDS, Job
+from forebay.job import ENDS
 from forebay.run.operator import Operator
 from forebay.run.values import Update
-from forebay.run.watch import GAP, Watch
+from forebay.run.watch import GAP, Watch, update_about
 
 LOG = logging.getLogger("forebay")
 
@@ -264,7 +264,7 @@ class Feed:
             job = await run_in_threadpool(self._operator.job, job_id)
         except ForebayError:  # the catalogue is away: it is asked again
             return None
-        return _frame(update_of(job), f"{self._epoch}-{self._number}") if job.has_ended else None
+        return _frame(update_about(job), f"{self._epoch}-{self._number}") if job.has_ended else None
 
     async def news(self, watcher: Watcher, timeout: float) -> None:
         """Return when there is news for the watcher, or after `timeout` seconds."""
@@ -312,15 +312,3 @@ class Feed:
 def _frame(update: Update, number: str) -> bytes:
     data = _ENCODER.encode(update)
     return b"id: %b\nevent: %b\ndata: %b\n\n" % (number.encode(), update.topic.encode(), data)
-
-
-def update_of(job: Job) -> Update:
-    """Return how a job stands as a piece of news about it."""
-    body = {name: getattr(job, name) for name in ("kind", "state", "n_done", "n_asked", "reason", "result")}
-    return Update(
-        topic="job",
-        key=f"job.{job.kind}",
-        id=job.id,
-        body=body,
-        time_ns=job.history[-1].time_ns if job.history else 0,
-    )

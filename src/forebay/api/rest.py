@@ -13,7 +13,6 @@ from starlette.concurrency import run_in_threadpool
 
 from forebay.api.answers import answer, catch_errors
 from forebay.api.dashboard import add_page
-from forebay.api.feed import update_of
 from forebay.api.models import Patience, Prepare, mirror, mirrors
 from forebay.api.rest_data import add_data
 from forebay.api.rest_proposals import add_proposals
@@ -37,6 +36,7 @@ from forebay.api.route import (
 from forebay.api.tokens import demand_proposal
 from forebay.job import Job, State
 from forebay.run.values import Plan, RunStatus
+from forebay.run.watch import update_about
 from forebay.store.catalog.values import Run
 
 
@@ -154,7 +154,7 @@ def _waiting(app: FastAPI, rest: Rest) -> None:
         watcher = feed.join(caller, job, last_event_id)
         first = None
         if job is not None:
-            first = update_of(visible(caller, await run_in_threadpool(operator.job, job)))
+            first = update_about(visible(caller, await run_in_threadpool(operator.job, job)))
         return StreamingResponse(
             feed.events(watcher, first),
             media_type="text/event-stream",

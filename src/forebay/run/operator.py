@@ -243,7 +243,7 @@ class Operator:
 
     def watch(self, job_id: str | None = None) -> Watch:
         """Listen for news from now on: of one job, or of everything."""
-        return Watch(self._bus, job_id)
+        return Watch(self._bus, job_id, self.job)
 
     def close(self) -> None:
         """Stop listening. Bus and catalogue belong to the caller. May be called twice."""

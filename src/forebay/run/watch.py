@@ -5,11 +5,13 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Callable, Iterator
 from types import TracebackType
 from typing import Final, Self, get_args
 
-from forebay.errors import BusError
+from forebay.errors import BusError, CatalogError
+from forebay.job import ENDS, Job
 from forebay.ports import Bus, Message, Subscription
 from forebay.run.values import ServiceStatus, Topic, Update
 
@@ -38,21 +40,40 @@ def update_of(message: Message) -> Update | None:
     )
 
 
+def update_about(job: Job) -> Update:
+    """Return how a job stands as a piece of news about it."""
+    body = {name: getattr(job, name) for name in ("kind", "state", "n_done", "n_asked", "reason", "result")}
+    return Update(
+        topic="job",
+        key=f"job.{job.kind}",
+        id=job.id,
+        body=body,
+        time_ns=job.history[-1].time_ns if job.history else 0,
+    )
+
+
 class Watch:
     """News from the moment it was made on, oldest first; also an iterator that ends with `close`.
 
     When the bus was away, such as a hub that was started anew, or news came faster than they were read, an
-    update of topic `GAP` says so to those who watch everything: look at what matters again. Those who watch
-    one job look at it anyway.
+    update of topic `GAP` says so to those who watch everything, and then one about each job that was said to
+    go on tells how it stands now: none is left running that has ended. Those who watch one job look at it
+    anyway.
 
     Parameters
     ----------
     job_id:
         Only news of this job.
+    job:
+        Looks a job up.
     """
 
-    def __init__(self, bus: Bus, job_id: str | None = None) -> None:
+    def __init__(self, bus: Bus, job_id: str | None = None, job: Callable[[str], Job] | None = None) -> None:
         self._job_id = job_id
+        self._job = job
+        self._going_on: set[str] = set()
+        self._due: deque[str] = deque()
+        self._over: set[str] = set()
         self._statuses = bus.statuses("#" if job_id is None else "job.#")
         self._n_gaps = self._statuses.n_gaps
         self._is_closed = False
@@ -63,15 +84,41 @@ class Watch:
         while not self._is_closed:
             if self._job_id is None and (n_gaps := self._statuses.n_gaps) != self._n_gaps:
                 self._n_gaps = n_gaps
+                self._due.extend(sorted(self._going_on.difference(self._due)))
                 said = {"reason": "The bus was away; some news may be missing."}
                 return Update(topic=GAP, key=GAP, id="", body=said, time_ns=time.time_ns())
-            message = self._statuses.read(max(0.0, end - time.monotonic()))
-            if message is None:
-                return None
-            update = update_of(message)
-            if update is not None and self._job_id in (None, update.id):
+            if self._due and self._job is not None:
+                update = self._look_up(self._due.popleft(), self._job)
+            else:
+                message = self._statuses.read(max(0.0, end - time.monotonic()))
+                if message is None:
+                    return None
+                update = update_of(message)
+            if update is not None and self._job_id in (None, update.id) and self._is_news(update):
                 return update
         return None
+
+    def _is_news(self, update: Update) -> bool:
+        """Note what a job does; False if it had been looked up as ended before this came."""
+        if update.topic != "job":
+            return True
+        if update.body.get("state") in ENDS:
+            self._going_on.discard(update.id)
+        elif update.id in self._over:
+            return False
+        else:
+            self._going_on.add(update.id)
+        return True
+
+    def _look_up(self, job_id: str, job: Callable[[str], Job]) -> Update | None:
+        try:
+            found = job(job_id)
+        except CatalogError as error:
+            LOG.warning("a job cannot be looked up", extra={"fields": {"job": job_id, "reason": error}})
+            return None
+        if found.has_ended:
+            self._over.add(job_id)
+        return update_about(found)
 
     def __iter__(self) -> Iterator[Update]:
         while not self._is_closed:

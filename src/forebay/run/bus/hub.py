@@ -24,6 +24,7 @@ from forebay.run.bus import protocol as say
 from forebay.run.bus.journal import Held, Journal
 from forebay.run.bus.pattern import matches
 from forebay.run.bus.presence import is_alive, sweep
+from forebay.run.bus.recent import Recent
 from forebay.stream.endpoint import check, claim, ipc
 
 T = TypeVar("T")
@@ -96,6 +97,7 @@ class Hub:
         self._asking: dict[str, deque[Hand]] = {}
         self._listening: dict[Hand, tuple[str, str]] = {}
         self._n_told: dict[Hand, int] = {}
+        self._recent = Recent()
         self._answering: dict[str, Hand] = {}
         self._grace_until = time.monotonic() + GRACE_S
         self._failing = False
@@ -282,8 +284,7 @@ class Hub:
             case say.Tell():
                 self._tell(word)
             case say.Listen():
-                self._listening[(client, word.end)] = (word.channel, word.pattern)
-                self._n_told.setdefault((client, word.end), 0)
+                self._listen(client, word)
             case say.Answer():
                 owner = self._answering.setdefault(word.key, (client, word.end))
                 if owner != (client, word.end):
@@ -310,14 +311,27 @@ class Hub:
             asking.append((client, word.end))
         return self._done(n)
 
+    def _listen(self, client: str, word: say.Listen) -> None:
+        hand = (client, word.end)
+        is_new = hand not in self._listening
+        self._listening[hand] = (word.channel, word.pattern)
+        self._n_told.setdefault(hand, 0)
+        if word.again and is_new:
+            for message in self._recent.of(word.channel, word.pattern):
+                self._tell_one(hand, message)
+
     def _tell(self, word: say.Tell) -> None:
+        self._recent.add(word.channel, word.key, word.message)
         for hand, (channel, pattern) in self._listening.items():
             if channel == word.channel and matches(pattern, word.key):
-                client, end = hand
-                i = self._n_told[hand]
-                self._n_told[hand] = i + 1
-                passed = self._send(client, say.encode(say.Told(end, i, word.message)))
-                self.counters["told" if passed else "not_told"] += 1
+                self._tell_one(hand, word.message)
+
+    def _tell_one(self, hand: Hand, message: bytes) -> None:
+        client, end = hand
+        i = self._n_told[hand]
+        self._n_told[hand] = i + 1
+        passed = self._send(client, say.encode(say.Told(end, i, message)))
+        self.counters["told" if passed else "not_told"] += 1
 
     def _call(self, client: str, n: int, word: say.Call) -> say.Done | None:
         """Pass a call on; None keeps the caller asking, while those who answer may yet come back."""

@@ -11,6 +11,7 @@ from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 
+import msgspec
 import zmq
 
 from forebay.errors import BusError, NoWorkerError
@@ -260,7 +261,12 @@ class Link:
         if self._session:
             self.n_restarts += 1
             LOG.warning("the hub of the bus was started anew; statuses meanwhile may be missing")
-            for word in list(self._standing.values()):
+            for standing in list(self._standing.values()):
+                word = (
+                    msgspec.structs.replace(standing, again=True)
+                    if isinstance(standing, say.Listen)
+                    else standing
+                )
                 self._outbox.append(_Pending(say.encode(say.Said(self.number(), word))))
             self._outbox.extend(self._pending.values())
             os.eventfd_write(self._wake, 1)

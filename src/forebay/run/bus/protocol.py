@@ -79,11 +79,15 @@ class Tell(_Word, frozen=True):
 
 
 class Listen(_Word, frozen=True):
-    """Send to `end` what is told on a channel under keys of a pattern."""
+    """Send to `end` what is told on a channel under keys of a pattern.
+
+    `again` is said to a hub that was started anew: what it has told so far comes first.
+    """
 
     end: int
     channel: str
     pattern: str
+    again: bool = False
 
 
 class Answer(_Word, frozen=True):
