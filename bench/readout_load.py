@@ -154,7 +154,7 @@ def count_wakes(pid: int) -> int:
 
 @dataclass(frozen=True)
 class Run:
-    """CPU time a datagram, s; wake-ups, Hz; datagrams that did not come; and the latency of each cycle, s."""
+    """CPU time a datagram that came, s; wake-ups, Hz; datagrams that did not; latency of each cycle, s."""
 
     cpu_s: float
     wakes_hz: float
@@ -201,8 +201,10 @@ def run(kind: str, load: Load, seconds: float, listens: bool) -> Run:
     n_warm = int(WARM_S * load.rate_hz / load.packed)
     last = arrived[load.packed - 1 :: load.packed]
     late_s = [(at - went) * 1e-9 for at, went in zip(last, sent, strict=False)][n_warm:]
-    lost = 0 if kind == "limit" else N_MODULES * len(sent) - int(came)
-    return Run(used / (load.datagrams_hz * passed_s), woken / passed_s, lost, late_s)
+    n_sent = N_MODULES * len(sent)
+    n_came = n_sent if kind == "limit" else int(came)
+    n_taken = load.datagrams_hz * passed_s * n_came / n_sent
+    return Run(used / n_taken, woken / passed_s, n_sent - n_came, late_s)
 
 
 def wait_for_data(port: int) -> None:

@@ -15,10 +15,13 @@ from forebay.errors import ConfigError
 from forebay.store.check_channels import CHANNELS
 from forebay.store.check_images import IMAGES
 from forebay.store.check_larpix import LARPIX
+from forebay.store.check_raw import CHECKS as RAW_CHECKS
+from forebay.store.check_raw import check_raw, raw_kind
 from forebay.store.check_readouts import READOUTS
 from forebay.store.check_sof import CHECKS as SOF_CHECKS
 from forebay.store.check_sof import check_sof, is_sof
 from forebay.store.report import MAX_PROBLEMS, Check, Chunk, Layout, Problem, Report
+from forebay.store.unchecked import what_instead
 
 LAYOUTS: dict[str, Layout] = {**CHANNELS, **LARPIX, "readouts": READOUTS, "images": IMAGES}
 """Every kind of file that can be checked, by name."""
@@ -34,7 +37,7 @@ _BATCH = 32  # images that are read before they are looked at in threads
 def checks() -> dict[str, str]:
     """Return name and one-line description of every check of every layout."""
     every = [*_OPEN, *(check for layout in LAYOUTS.values() for check in layout.checks)]
-    return {check.name: check.description for check in every} | dict(SOF_CHECKS)
+    return {check.name: check.description for check in every} | {**SOF_CHECKS, **RAW_CHECKS}
 
 
 def check_file(path: Path, skip: Collection[str] = (), every: int = 1, threads: int = 2) -> Report:
@@ -70,6 +73,8 @@ def check_file(path: Path, skip: Collection[str] = (), every: int = 1, threads: 
     try:
         file = h5py.File(path, "r")
     except (OSError, RuntimeError) as error:
+        if path.is_file() and not h5py.is_hdf5(path) and (kind := raw_kind(path)):
+            return check_raw(path, kind, skip, opened)
         return _unreadable(path, opened, _why_not(path, error))
     try:
         with file:
@@ -90,7 +95,7 @@ def _why_not(path: Path, error: Exception) -> str:
     if not os.access(path, os.R_OK):
         return "It may not be read: ask its owner for the right to."
     if path.stat().st_size and not h5py.is_hdf5(path):
-        return "It is not an HDF5 file."
+        return what_instead(path) or "It is not an HDF5 file, nor any other that has checks."
     return f"HDF5 cannot open it, it is damaged or cut short: use another copy. ({error})"
 
 

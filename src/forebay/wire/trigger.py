@@ -120,13 +120,26 @@ def type_of(datagram: bytes) -> int:
     return kind
 
 
+def size_of(head: bytes) -> int:
+    """Return how many bytes the pattern has that begins so; of what is none, or cut short, a wrong number."""
+    if head[2:3] <= b"\x01":
+        return _NOMINAL.itemsize
+    n_fired, n_bytes = _extent(head)
+    return _HEAD.itemsize + n_fired * n_bytes
+
+
+def _extent(head: bytes) -> tuple[int, int]:
+    """Return how many superpixels follow a long head, and of how many bytes each."""
+    union = int.from_bytes(head[_HEAD.itemsize - _UNION_BYTES : _HEAD.itemsize], "little")
+    n_fired = N_SUPERPIXELS if head[2] == 2 else union.bit_count()
+    return n_fired, (head[_SAMPLE_BYTES_AT : _SAMPLE_BYTES_AT + 1] or b"\0")[0]
+
+
 def _check_long(datagram: bytes, kind: int) -> None:
     n, n_head = len(datagram), _HEAD.itemsize
     if n < n_head:
         raise WireError(f"A trigger pattern of type {kind} has {n_head} bytes at least, not {n}.")
-    union = int.from_bytes(datagram[n_head - _UNION_BYTES : n_head], "little")
-    n_fired = N_SUPERPIXELS if kind == 2 else union.bit_count()
-    n_bytes = datagram[_SAMPLE_BYTES_AT]
+    n_fired, n_bytes = _extent(datagram)
     expected = n_head + n_fired * n_bytes
     if not n_bytes or n != expected:
         raise WireError(
