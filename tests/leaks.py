@@ -116,13 +116,16 @@ def _memory(began_s: float) -> list[str]:
 
 
 def _is_used(path: Path) -> bool:
+    """Whether a process has it open or mapped; by number: semaphores are mapped under another name."""
+    number = path.stat().st_ino
     for process in _PROC.iterdir():
         if process.name.isdecimal():
             with suppress(*_GONE):
-                if str(path) in (process / "maps").read_text(encoding="utf-8", errors="replace"):
+                maps = (process / "maps").read_text(encoding="utf-8", errors="replace")
+                if re.search(rf" {number} +{_SHARED_MEMORY}/", maps):
                     return True
                 for one in (process / "fd").iterdir():
                     with suppress(*_GONE):
-                        if one.readlink() == path:
+                        if one.stat().st_ino == number:
                             return True
     return False

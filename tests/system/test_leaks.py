@@ -1,8 +1,10 @@
 """What tests leave behind is found, named and cleaned away."""
 
+import multiprocessing
 import os
 import subprocess
 import time
+from pathlib import Path
 
 import pytest
 from tests import isolation, leaks
@@ -56,3 +58,10 @@ def test_networks_that_are_noted_and_shared_memory_that_nobody_has(tmp_path):
         assert leaks.clean(tmp_path, [], began_s) == lines
     assert leaks.clean(tmp_path, [], began_s) == [f"shared memory: {memory}"]
     assert not memory.exists()
+
+
+def test_semaphores_of_others_are_left_alone():
+    began_s = time.time() - 1
+    lock = multiprocessing.get_context("spawn").Lock()
+    leaks.clean(Path("/nowhere"), [], began_s)
+    assert (leaks._SHARED_MEMORY / f"sem.{lock._semlock.name.lstrip('/')}").exists()
