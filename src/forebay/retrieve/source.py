@@ -17,7 +17,7 @@ from forebay.retrieve.past import Pasts, Stream
 from forebay.ring.epoch import EpochCounter
 
 READ_EVENTS: Final = 64
-READ_BYTES: Final = 32 * 2**20
+READ_BYTES: Final = 8 * 2**20
 """One read returns no more events than this, and stops at the first that passes so many bytes."""
 
 

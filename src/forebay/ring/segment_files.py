@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from forebay.pulse import MAX_PULSE_ID
+from forebay.ring import spare
 from forebay.ring.segment import (
     ENTRY,
     HEADER_BYTES,
@@ -228,7 +229,7 @@ class Segment:
         if place is None:
             return None
         _, offset, n_bytes = place
-        return unpack_one(os.pread(self._data, n_bytes, offset), entry, self.number + position)
+        return unpack_one(spare.read(self._data, n_bytes, offset), entry, self.number + position)
 
     def _entry(self, position: int) -> tuple[bytes, tuple[int, int, int] | None]:
         entry = os.pread(self._index, ENTRY.itemsize, position * ENTRY.itemsize)
@@ -273,7 +274,7 @@ class Segment:
                 base = int(offset[first])
                 last = int(np.searchsorted(end[first:stop], base + READ_BYTES, "right")) + first
                 last = max(last, first + 1)
-                block = os.pread(self._data, int(end[last - 1]) - base, base)
+                block = spare.read(self._data, int(end[last - 1]) - base, base)
                 yield from unpack(block, base, entries[first:last], numbers[first:last])
                 first = last
 
