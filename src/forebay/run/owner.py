@@ -19,7 +19,7 @@ def host_name() -> str:
 def owner(name: str, pid: int | None = None) -> str:
     """Return a text that names a process, this one unless `pid` is given, and no other ever."""
     number = os.getpid() if pid is None else pid
-    return f"{name} on {host_name()} (pid {number}, {_birth(number)})"
+    return f"{name} on {host_name()} (pid {number}, {_birth(number) or f'{_space()}-'})"
 
 
 def is_gone(text: str) -> bool:
@@ -29,8 +29,24 @@ def is_gone(text: str) -> bool:
         return False
     if found["birth"].rpartition("-")[0] != _space():
         return False
-    birth = _birth(int(found["pid"]))
+    pid = int(found["pid"])
+    if not _exists(pid):
+        return True
+    birth = _birth(pid)
+    if birth is None:
+        return False  # of somebody else, and hidden: its heartbeat tells whether it works
     return birth.endswith("-") or birth != found["birth"]
+
+
+def _exists(pid: int) -> bool:
+    """Whether there is a process of that number, which the kernel says also where /proc is hidden."""
+    try:
+        os.kill(pid, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:
+        return True
+    return True
 
 
 def _space() -> str:
@@ -40,14 +56,16 @@ def _space() -> str:
     return blake2b(space, digest_size=4).hexdigest()
 
 
-def _birth(pid: int) -> str:
-    """Return when and where a process was born, as nothing else was; without its time if it has ended."""
+def _birth(pid: int) -> str | None:
+    """Return when and where a process was born, as nothing else was; without its time if it is a zombie.
+
+    None if /proc does not show it (``hidepid``), or it has just ended.
+    """
     try:
-        fields = (
-            Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
-        )
-    except (FileNotFoundError, ProcessLookupError):
-        return f"{_space()}-"
+        text = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return None
+    fields = text.rpartition(")")[2].split()
     if fields[0] in "ZX":  # a zombie holds nothing any more
         return f"{_space()}-"
     return f"{_space()}-{fields[19]}"
