@@ -52,6 +52,22 @@ def test_a_mistake_is_named(changes, words):
     assert all(word in message for word in words), message
 
 
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [
+        ({"bus": "redis://x"}, ["bus", "'redis://x'", "embedded", "amqp://"]),
+        ({"catalog": "mysql://x"}, ["catalog", "'mysql://x'", "sqlite", "postgresql://"]),
+        ({"bsread": {"b": {"source": "x", "output_port": 1}}}, ["bsread.b.source", "'x'", "tcp://HOST:PORT"]),
+        ({"epics": {"s": {"directory": "x", "pvs": ["a b"]}}}, ["epics.s.pvs.0", "'a b'", "pva://"]),
+        ({"detectors": {"a b": {"type": "eiger"}}}, ["detectors.a b: ", "letters, digits"]),
+    ],
+)
+def test_what_a_text_must_look_like_is_said_in_words(value, words):
+    message = refused(value)
+    assert all(word in message for word in words), message
+    assert "^" not in message
+
+
 def test_every_mistake_is_named():
     message = refused({**detector(n_modules=0, bit_depth=12), "recrod": {}})
     assert all(word in message for word in ("n_modules", "bit_depth", "recrod"))

@@ -14,12 +14,25 @@ _M = TypeVar("_M", bound=Model)
 
 def keys_at(model: type[Model], place: Place) -> list[str]:
     """Return the keys that `place` may have; empty where it is a list, or free names are its keys."""
+    return [name for one in _models_at(model, place) for name in one.model_fields]
+
+
+def description_at(model: type[Model], place: Place) -> str:
+    """Return what is said about the value at `place`, or about the list that it is in; empty for nothing."""
+    *above, last = place[:-1] if place and isinstance(place[-1], int) else place
+    for one in _models_at(model, tuple(above)):
+        if last in one.model_fields:
+            return one.model_fields[str(last)].description or ""
+    return ""
+
+
+def _models_at(model: type[Model], place: Place) -> list[type[Model]]:
     models = [model]
     for part in place:
         annotations = [one.model_fields[str(part)].annotation for one in models if part in one.model_fields]
         if annotations:  # else the name of a detector, an index or the like: still the same models
             models = [found for one in annotations for found in _models_in(one)]
-    return [name for one in models for name in one.model_fields]
+    return models
 
 
 def _models_in(annotation: Any) -> Iterator[type[Model]]:

@@ -11,11 +11,11 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from forebay.config.base import masked
+from forebay.config.base import NAME, masked
 from forebay.config.document import Document, Place
 from forebay.config.environment import overlay
 from forebay.config.host import Config
-from forebay.config.keys import anchored, keys_at
+from forebay.config.keys import anchored, description_at, keys_at
 from forebay.errors import ConfigError
 
 
@@ -104,4 +104,9 @@ def _say(problem: dict[str, Any]) -> str:
         near = get_close_matches(str(last), keys_at(Config, tuple(above)), n=1)
         return f"{where} is not a known key" + (f" (is {near[0]} meant?)" if near else "")
     found = "" if isinstance(problem["input"], dict) else f" (found {problem['input']!r})"
+    if problem["type"] == "string_pattern_mismatch":
+        if problem["ctx"]["pattern"] == NAME:
+            return f"{where.removesuffix('.[key]')}: a name has letters, digits, '.', '_' and '-' only{found}"
+        if about := description_at(Config, problem["loc"]):
+            return f"{where} has not the right form{found}; it means: {about.removesuffix('.')}"
     return f"{where}: {problem['msg'].removeprefix('Value error, ')}{found}"
