@@ -5,14 +5,14 @@ from __future__ import annotations
 import asyncio
 import queue
 import threading
-from collections import deque
 from collections.abc import Callable, Iterable
 from typing import Any, ClassVar, Protocol
 
-from forebay.errors import WireError
+from forebay.errors import ForebayError, WireError
 from forebay.front.ssdaq.readout import SSReadout, SSReadoutB
 from forebay.front.ssdaq.records import LogData, MonitorData, TelData, TriggerMessage, log_record
 from forebay.front.ssdaq.triggers import TriggerPacket
+from forebay.front.ssdaq.waiting import MOST_WAITING, Waiting
 from forebay.stream.messages import MessageListener
 from forebay.stream.readouts import ReadoutListener
 
@@ -34,16 +34,23 @@ class _Inlet(Protocol):
 
 
 class _Listening(threading.Thread):
-    """Takes what comes into a queue without bounds, until it is closed."""
+    """Takes what comes, until it is closed; the newest of it waits to be fetched."""
 
-    def __init__(self, inlet: _Inlet, unpack: Callable[[Any], Any], name: str) -> None:
+    def __init__(
+        self, inlet: _Inlet, unpack: Callable[[Any], Any], name: str, logger: object, most_waiting: int
+    ) -> None:
         super().__init__(name=name, daemon=True)
         self._inlet = inlet
         self._unpack = unpack
-        self._waiting: deque[Any] = deque()
+        self._waiting = Waiting(most_waiting, name, logger)
         self._news = threading.Condition()
         self._is_closed = False
         self.n_malformed = 0
+
+    @property
+    def n_dropped(self) -> int:
+        """How many were dropped because too many waited."""
+        return self._waiting.n_dropped
 
     def run(self) -> None:
         """Take what comes; started by `start`."""
@@ -60,7 +67,7 @@ class _Listening(threading.Thread):
     def _deliver(self, found: list[Any]) -> None:
         with self._news:
             if not self._is_closed:
-                self._waiting += found
+                self._waiting.add(found)
                 self._news.notify_all()
 
     def _unpacked(self, one: Any) -> Any:
@@ -75,7 +82,7 @@ class _Listening(threading.Thread):
             if block:
                 self._news.wait_for(lambda: self._waiting or self._is_closed, timeout)
             if self._waiting:
-                return self._waiting.popleft()
+                return self._waiting.take()
             if self._is_closed:
                 return None
             raise queue.Empty
@@ -84,7 +91,7 @@ class _Listening(threading.Thread):
         with self._news:
             self._is_closed = True
             if hard:
-                self._waiting.clear()
+                self._waiting.take_all()
             self._news.notify_all()
         if self.ident is None:
             self._inlet.close()
@@ -100,18 +107,25 @@ class SSReadoutListener(_Listening):
     ip, port:
         Of the publisher; ``0.0.0.0`` binds, for publishers of mode ``remote``.
     logger:
-        Taken and not used: what is wrong is counted.
+        Gets a warning when too many wait for the first time.
+    most_waiting:
+        So many readouts may wait to be fetched; for newer ones the oldest are dropped.
     """
 
-    def __init__(self, ip: str, port: int, logger: object = None) -> None:
-        del logger
+    def __init__(
+        self, ip: str, port: int, logger: object = None, *, most_waiting: int = MOST_WAITING
+    ) -> None:
         self._readouts = ReadoutListener(ip, port)
-        super().__init__(self._readouts, SSReadout.of, "SSReadoutListener")
+        try:
+            super().__init__(self._readouts, SSReadout.of, "SSReadoutListener", logger, most_waiting)
+        except ForebayError:
+            self._readouts.close()
+            raise
 
     @property
     def counters(self) -> dict[str, int]:
-        """Readouts ``received`` and ``lost`` on the way, messages ``malformed``."""
-        return dict(self._readouts.counters)
+        """Readouts ``received``, ``lost`` on the way and ``dropped`` here, messages ``malformed``."""
+        return {**self._readouts.counters, "dropped": self.n_dropped}
 
     def get_readout(self, block: bool = True, timeout: float | None = None) -> SSReadout | None:
         """Return the next readout, None once the listener is closed; `queue.Empty` as `queue.Queue.get`."""
@@ -130,8 +144,12 @@ class BasicSubscriber(_Listening):
     ----------
     unpack:
         What is made of each message; None leaves its bytes.
-    logger, zmqcontext:
+    logger:
+        Gets a warning when too many wait for the first time.
+    zmqcontext:
         Taken and not used.
+    most_waiting:
+        So many messages may wait to be fetched; for newer ones the oldest are dropped.
     """
 
     def __init__(
@@ -141,9 +159,16 @@ class BasicSubscriber(_Listening):
         unpack: Unpack | None = None,
         logger: object = None,
         zmqcontext: object = None,
+        *,
+        most_waiting: int = MOST_WAITING,
     ) -> None:
-        del logger, zmqcontext
-        super().__init__(MessageListener(ip, port), unpack or bytes, type(self).__name__)
+        del zmqcontext
+        inlet = MessageListener(ip, port)
+        try:
+            super().__init__(inlet, unpack or bytes, type(self).__name__, logger, most_waiting)
+        except ForebayError:
+            inlet.close()
+            raise
 
     def get_data(self, block: bool = True, timeout: float | None = None) -> Any:
         """Return the next message, None once it is closed; `queue.Empty` as `queue.Queue.get`."""
@@ -164,8 +189,16 @@ class _UnpackingSubscriber(BasicSubscriber):
 
     unpacks: ClassVar[Unpack]
 
-    def __init__(self, ip: str, port: int, logger: object = None, zmqcontext: object = None) -> None:
-        super().__init__(ip, port, self.unpacks, logger, zmqcontext)
+    def __init__(
+        self,
+        ip: str,
+        port: int,
+        logger: object = None,
+        zmqcontext: object = None,
+        *,
+        most_waiting: int = MOST_WAITING,
+    ) -> None:
+        super().__init__(ip, port, self.unpacks, logger, zmqcontext, most_waiting=most_waiting)
 
 
 class BasicSSReadoutSubscriber(_UnpackingSubscriber):
@@ -211,24 +244,33 @@ class BasicTelDataSubscriber(_UnpackingSubscriber):
 
 
 class _Passing(BasicSubscriber):
-    """Hands what comes to a coroutine's queue."""
+    """Hands what comes to a loop, which is asked once for all that it has not taken yet."""
 
     def __init__(
         self,
         ip: str,
         port: int,
         unpack: Unpack | None,
+        logger: object,
+        most_waiting: int,
         loop: asyncio.AbstractEventLoop,
-        take: Callable[[Any], Any],
+        hand_on: Callable[[list[Any]], None],
     ) -> None:
-        super().__init__(ip, port, unpack)
+        super().__init__(ip, port, unpack, logger, most_waiting=most_waiting)
         self._loop = loop
-        self._hand_on = take
+        self._hand_on = hand_on
 
     def _deliver(self, found: list[Any]) -> None:
-        for one in found:
-            if not self._loop.is_closed():
-                self._loop.call_soon_threadsafe(self._hand_on, one)
+        with self._news:
+            is_asked = len(self._waiting) > 0
+            self._waiting.add(found)
+        if found and not is_asked and not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(self._pass_on)
+
+    def _pass_on(self) -> None:
+        with self._news:
+            found = self._waiting.take_all()
+        self._hand_on(found)
 
 
 class AsyncSubscriber:
@@ -236,10 +278,15 @@ class AsyncSubscriber:
 
     Parameters
     ----------
+    logger:
+        Gets a warning when too many wait for the first time.
     loop:
         Where it works; the running one if None.
     passoff_callback:
-        Gets each message, in the loop, instead of the queue.
+        Gets each message, in the loop, instead of `get_data`.
+    most_waiting:
+        So many messages may wait for the loop, and as many for `get_data`; for newer ones the oldest are
+        dropped.
     """
 
     def __init__(
@@ -252,31 +299,50 @@ class AsyncSubscriber:
         loop: asyncio.AbstractEventLoop | None = None,
         passoff_callback: Callable[[Any], Any] | None = None,
         name: str = "AsyncSubscriber",
+        *,
+        most_waiting: int = MOST_WAITING,
     ) -> None:
-        del logger, zmqcontext
+        del zmqcontext
         self.name = name
-        self._queue: asyncio.Queue[Any] = asyncio.Queue()
-        take = passoff_callback or self._queue.put_nowait
-        self._thread = _Passing(ip, port, unpack, loop or asyncio.get_running_loop(), take)
+        self._waiting = Waiting(most_waiting, name, logger)
+        self._news = asyncio.Event()
+        self._is_closed = False
+        self._callback = passoff_callback
+        loop = loop or asyncio.get_running_loop()
+        self._thread = _Passing(ip, port, unpack, logger, most_waiting, loop, self._take_in)
         self._thread.start()
+
+    def _take_in(self, found: list[Any]) -> None:
+        if self._callback is not None:
+            for one in found:  # each by itself: one that it cannot take is not the end of the others
+                asyncio.get_running_loop().call_soon(self._callback, one)
+            return
+        self._waiting.add(found)
+        self._news.set()
+
+    @property
+    def n_dropped(self) -> int:
+        """How many were dropped because too many waited."""
+        return self._waiting.n_dropped + self._thread.n_dropped
 
     def empty(self) -> bool:
         """Whether nothing waits."""
-        return self._queue.empty()
+        return not self._waiting
 
     async def get_data(self) -> Any:
         """Return the next message, None once it is closed."""
-        found = await self._queue.get()
-        if found is None:
-            self._queue.put_nowait(None)  # for whoever waits besides
-        return found
+        while not self._waiting and not self._is_closed:
+            self._news.clear()
+            await self._news.wait()
+        return self._waiting.take() if self._waiting else None
 
     async def close(self, hard: bool = True) -> None:
         """Stop listening; `hard` drops what was not fetched. May be called twice."""
-        await asyncio.to_thread(self._thread.close)
-        while hard and not self._queue.empty():
-            self._queue.get_nowait()
-        self._queue.put_nowait(None)
+        await asyncio.to_thread(self._thread.close, hard)
+        if hard:
+            self._waiting.take_all()
+        self._is_closed = True
+        self._news.set()
 
 
 class _UnpackingAsyncSubscriber(AsyncSubscriber):
