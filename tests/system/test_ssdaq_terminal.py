@@ -212,3 +212,13 @@ def test_modules_of_the_compose_file_run_as_it_says(ssdaq):
         codes = [one.wait(PATIENCE_S) for one in running]
     assert codes == [0, 0, 0]
     ssdaq.good("stop", "roa")
+
+
+@pytest.mark.parametrize("n_letters", [1, 100_000])
+def test_a_command_whose_output_nobody_reads_any_more_ends_without_a_word(n_letters):
+    reader, writer = os.pipe()
+    os.close(reader)
+    work = f"from forebay.service.process import carry_out; carry_out('x', lambda: print('a' * {n_letters}))"
+    with os.fdopen(writer, "wb") as pipe:
+        run = subprocess.run([sys.executable, "-c", work], stdout=pipe, stderr=subprocess.PIPE, timeout=60)
+    assert (run.returncode, run.stderr) == (1, b"")

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-import sys
 import time
+from argparse import Namespace
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import asdict
@@ -15,10 +15,10 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from forebay.errors import ForebayError, WireError
+from forebay.errors import WireError
 from forebay.front.ssdaq.component_settings import RECEIVERS
 from forebay.front.ssdaq.receiver_board import ReceiverBoard, ReceiverStatus
-from forebay.service.process import stop_on_signal
+from forebay.service.process import carry_out, stop_on_signal
 from forebay.service.readout_successor_commands import PORTS, stream_parser
 from forebay.stream.messages import MessageListener
 
@@ -59,34 +59,33 @@ def main() -> NoReturn:
     parser.add_argument("--json", action="store_true", help="A line of JSON a second, for programs")
     parser.add_argument("-n", type=int, dest="count", metavar="SECONDS", help="End after so many")
     asked = parser.parse_args()
+    carry_out("chec-daq-dash", lambda: _show(asked))
+
+
+def _show(asked: Namespace) -> None:
     console = Console()
-    try:
-        with ExitStack() as stack:
-            listener = MessageListener(asked.listen_ip, asked.listen_port)
-            stack.callback(listener.close)
-            stop = stack.enter_context(stop_on_signal())
-            live = None
-            if console.is_terminal and not asked.json:
-                live = stack.enter_context(Live(console=console, refresh_per_second=4))
-            board = ReceiverBoard(list(RECEIVERS))
-            end_s = time.monotonic() + asked.count if asked.count else float("inf")
-            told_s = time.monotonic()
-            while not stop.is_set() and time.monotonic() < end_s:
-                for message in listener.read(_LOOK_S):
-                    try:
-                        board.take(message, time.monotonic())
-                    except WireError:
-                        continue  # not of a receiver
-                rows = board.rows(time.monotonic())
-                if live is not None:
-                    live.update(table(rows))
-                elif time.monotonic() - told_s >= _PERIOD_S:
-                    told_s += _PERIOD_S
-                    _print(rows, asked.json, console)
-    except ForebayError as error:
-        print(f"chec-daq-dash: {error}", file=sys.stderr)
-        raise SystemExit(1) from None
-    raise SystemExit(0)
+    with ExitStack() as stack:
+        listener = MessageListener(asked.listen_ip, asked.listen_port)
+        stack.callback(listener.close)
+        stop = stack.enter_context(stop_on_signal())
+        live = None
+        if console.is_terminal and not asked.json:
+            live = stack.enter_context(Live(console=console, refresh_per_second=4))
+        board = ReceiverBoard(list(RECEIVERS))
+        end_s = time.monotonic() + asked.count if asked.count else float("inf")
+        told_s = time.monotonic()
+        while not stop.is_set() and time.monotonic() < end_s:
+            for message in listener.read(_LOOK_S):
+                try:
+                    board.take(message, time.monotonic())
+                except WireError:
+                    continue  # not of a receiver
+            rows = board.rows(time.monotonic())
+            if live is not None:
+                live.update(table(rows))
+            elif time.monotonic() - told_s >= _PERIOD_S:
+                told_s += _PERIOD_S
+                _print(rows, asked.json, console)
 
 
 def _print(rows: Sequence[ReceiverStatus], as_json: bool, console: Console) -> None:

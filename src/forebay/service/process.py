@@ -12,10 +12,10 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from typing import Literal
+from typing import Literal, NoReturn
 
 from forebay.errors import ForebayError
 
@@ -116,6 +116,20 @@ def notify(state: str) -> None:
             _HEARD.clear()
         else:
             _HEARD.set()
+
+
+def carry_out(command: str, work: Callable[[], None]) -> NoReturn:
+    """Do what a command does, and exit: with 1 where it fails, and where nobody reads its output any more."""
+    try:
+        work()
+        sys.stdout.flush()
+    except ForebayError as error:
+        print(f"{command}: {error}", file=sys.stderr)
+        raise SystemExit(1) from None
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # or Python complains when it flushes at its end
+        raise SystemExit(1) from None
+    raise SystemExit(0)
 
 
 def die_with_parent(parent_pid: int) -> None:

@@ -8,18 +8,18 @@ import sys
 import threading
 from argparse import Namespace
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from ipaddress import ip_address
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NoReturn
 
 from forebay.config import default_runtime_dir
-from forebay.errors import ForebayError, ServiceError
+from forebay.errors import ServiceError
 from forebay.front.ssdaq import arguments
 from forebay.front.ssdaq.words import PUBLISH, RESET, STATUS
 from forebay.service.daemon import PidFile, in_foreground
-from forebay.service.process import log_to_stderr, stop_on_signal
+from forebay.service.process import carry_out, log_to_stderr, stop_on_signal
 from forebay.service.readout_control import default_control, instance_name
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ _WORDS = {
 def control_ssdaq() -> NoReturn:
     """Run ``control-ssdaq``."""
     asked = arguments.control_arguments()
-    _exit("control-ssdaq", lambda: _control(asked))
+    carry_out("control-ssdaq", lambda: _control(asked))
 
 
 def _control(asked: Namespace) -> None:
@@ -83,28 +83,19 @@ def _part(asked: Namespace) -> Part | None:
 def ssdaq() -> NoReturn:
     """Run ``ssdaq``."""
     asked = arguments.ssdaq_arguments()
-    _exit("ssdaq", lambda: _run_ssdaq(asked))
+    carry_out("ssdaq", lambda: _run_ssdaq(asked))
 
 
 def ssdatawriter() -> NoReturn:
     """Run ``ssdatawriter``."""
     asked = arguments.writer_arguments()
-    _exit("ssdatawriter", lambda: _run_writer(asked))
+    carry_out("ssdatawriter", lambda: _run_writer(asked))
 
 
 def ss_example_listener() -> NoReturn:
     """Run ``ss-example-listener``."""
     asked = arguments.listener_arguments()
-    _exit("ss-example-listener", lambda: _listen(asked))
-
-
-def _exit(name: str, work: Callable[[], None]) -> NoReturn:
-    try:
-        work()
-    except ForebayError as error:
-        print(f"{name}: {error}", file=sys.stderr)
-        raise SystemExit(1) from None
-    raise SystemExit(0)
+    carry_out("ss-example-listener", lambda: _listen(asked))
 
 
 def _pid_file(asked: Namespace) -> PidFile:

@@ -5,17 +5,16 @@ from __future__ import annotations
 import argparse
 import json
 import logging
-import sys
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
 
-from forebay.errors import ForebayError, WireError
+from forebay.errors import WireError
 from forebay.front.ssdaq.arguments import LEVELS, LOCAL_IP
 from forebay.front.ssdaq.records import LogData, MonitorData, TelData, TriggerMessage
 from forebay.service.file_writer import FileWriter, print_written, write_until
-from forebay.service.process import log_to_stderr, stop_on_signal
+from forebay.service.process import carry_out, log_to_stderr, stop_on_signal
 from forebay.service.readout_successor import SSFileWriterB
 from forebay.service.sof_writer import LogWriter, TimestampWriter, TriggerWriter
 from forebay.stream.messages import MessageListener
@@ -95,7 +94,7 @@ def dump(stream: str) -> NoReturn:
     parser = stream_parser(f"chec-{stream}-dumper", f"Print the {stream} stream.", PORTS[stream])
     parser.add_argument("-n", type=int, dest="count", help="End after so many messages")
     asked = parser.parse_args()
-    _exit(parser.prog, lambda: _dump(asked, _SHOWN[stream]))
+    carry_out(parser.prog, lambda: _dump(asked, _SHOWN[stream]))
 
 
 def _dump(asked: argparse.Namespace, shown: Callable[[bytes], Mapping[str, Any]]) -> None:
@@ -112,15 +111,6 @@ def _dump(asked: argparse.Namespace, shown: Callable[[bytes], Mapping[str, Any]]
                 n += len(messages)
     finally:
         listener.close()
-
-
-def _exit(name: str, work: Callable[[], None]) -> NoReturn:
-    try:
-        work()
-    except ForebayError as error:
-        print(f"{name}: {error}", file=sys.stderr)
-        raise SystemExit(1) from None
-    raise SystemExit(0)
 
 
 def shown_of_kind(message: bytes, kind: int) -> Mapping[str, Any]:
@@ -151,7 +141,7 @@ def write(stream: str) -> NoReturn:
     parser.add_argument("prefix", metavar="PREFIX", help="What file names begin with")
     asked = parser.parse_args()
     log_to_stderr(parser.prog, logging.getLevelName(asked.verbose))
-    _exit(parser.prog, lambda: _write(asked, _WRITERS[stream]))
+    carry_out(parser.prog, lambda: _write(asked, _WRITERS[stream]))
 
 
 def _write(asked: argparse.Namespace, writer: Callable[..., FileWriter]) -> None:
