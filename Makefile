@@ -6,8 +6,9 @@
 PYTHON ?= python3
 BIN := .venv/bin
 JOBS ?= auto
+CALM_JOBS ?= 2
 
-.PHONY: help demo test lint types contracts docs bench format clean
+.PHONY: help demo test test-beside test-calm lint types contracts docs bench format clean
 
 help:
 	@echo "make demo       set up, then record from a simulated detector and check the file (start here)"
@@ -23,10 +24,17 @@ help:
 demo: .venv/.project
 	$(BIN)/forebay demo
 
-# Tests that are sensitive to a busy machine run one after another; the others run side by side.
-test: .venv/.project .venv/.group-test .venv/.servers .venv/.peers .venv/.peers-larpix .venv/.peers-larpixdaq
-	$(WITH_PEERS) $(BIN)/python -m pytest -n $(JOBS) --dist loadfile -m 'not calm' tests
-	$(BIN)/python -m pytest -m calm tests/system
+# Tests that are sensitive to a busy machine run two at a time; the others, slow ones first, on every core.
+test: test-beside test-calm
+
+TESTS := .venv/.project .venv/.group-test .venv/.servers .venv/.peers .venv/.peers-larpix .venv/.peers-larpixdaq
+
+test-beside: $(TESTS)
+	$(WITH_PEERS) $(BIN)/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder -m 'not calm' \
+		tests/system tests/compat tests/flow tests/unit
+
+test-calm: $(TESTS)
+	$(BIN)/python -m pytest -n $(CALM_JOBS) --dist loadfile --no-loadscope-reorder -m calm tests/system
 
 lint: .venv/.project .venv/.group-lint
 	$(BIN)/ruff check .
