@@ -138,3 +138,15 @@ def test_one_journal_one_hub(tmp_path):
         Journal(tmp_path)
     journal.close()
     Journal(tmp_path).close()
+
+
+def test_a_request_that_never_reached_its_worker_is_not_called_redelivered(tmp_path):
+    journal = Journal(tmp_path)
+    with journal.transaction(durable=True):
+        journal.declare("q", ["#"])
+        journal.add("token", "a", "1", b"")
+        journal.hand_missed(journal.hand("q", "x", 1).seq)
+        assert not journal.hand("q", "y", 1).redelivered
+        journal.give_back("y")
+        assert journal.hand("q", "x", 1).redelivered
+    journal.close()
