@@ -12,6 +12,7 @@ from tests.waiting import until
 
 from forebay.assemble.triggers import TriggerInlet
 from forebay.errors import ConfigError, StreamError
+from forebay.stream import logs
 from forebay.stream.bunches import BunchInlet
 from forebay.stream.logs import LogInlet
 from forebay.stream.message_publisher import MessagePublisher
@@ -126,7 +127,14 @@ def test_records_of_several_programs_do_not_mix():
             found += inlet.read(0.02)
         by_program = {i: [one for one in found if cdts.decode(cdts.LOG, one)["pid"] == i] for i in records}
         assert by_program == records
-        expected = {"received": 200, "messages": 200, "malformed": 0, "clients": 5, "refused": 0}
+        expected = {
+            "received": 200,
+            "messages": 200,
+            "malformed": 0,
+            "clients": 5,
+            "refused": 0,
+            "evicted": 0,
+        }
         expected |= {"skipped_bytes": 0, "bytes": sum(len(one) for each in records.values() for one in each)}
         assert inlet.counters == expected
 
@@ -152,6 +160,34 @@ def test_what_waits_in_a_socket_at_the_end_is_taken():
         assert inlet.finish() == [LOG] * 1002
         assert inlet.n_clients == 0
         assert (inlet.counters["messages"], inlet.counters["malformed"]) == (1003, 0)
+
+
+@pytest.mark.parametrize("is_patient", [False, True])
+def test_those_who_say_nothing_keep_nobody_out(monkeypatch, is_patient):
+    monkeypatch.setattr(logs, "_MOST_CLIENTS", 3)
+    idle_s = 1000.0 if is_patient else 0.0
+    with closing(LogInlet("127.0.0.1", 0, idle_s=idle_s)) as inlet, connected(inlet.port) as known:
+        known.sendall(LOG)
+        assert gathered(inlet, 1) == [LOG]
+        silent = [connected(inlet.port) for _ in range(2)]
+        while inlet.n_clients < 3:
+            inlet.read(0.02)
+        silent[0].sendall(LOG[:30])
+        while inlet.counters["bytes"] < len(LOG) + 30:
+            inlet.read(0.02)
+        with connected(inlet.port) as late:
+            late.sendall(LOG)
+            if is_patient:
+                while not inlet.counters["refused"]:
+                    inlet.read(0.02)
+            else:
+                assert gathered(inlet, 1) == [LOG]
+            known.sendall(LOG)
+            assert gathered(inlet, 1) == [LOG]
+            assert inlet.n_clients == 3
+            assert inlet.counters["evicted"] == inlet.counters["clients"] - 3 == (not is_patient)
+        for one in silent:
+            one.close()
 
 
 def test_garbage_of_one_program_harms_no_other():

@@ -16,12 +16,26 @@ _RECEIVE_BYTES = 2**16
 _MOST_READS = 64  # of one connection at the end: more than its socket holds
 _PAUSE_S = 0.02  # a sender that is silent for so long has sent its record
 _STUCK_S = 30.0  # half a record for so long is none
+_IDLE_S = 10.0
+
+LOG_COUNTERS = (
+    "received",
+    "messages",
+    "malformed",
+    "skipped_bytes",
+    "bytes",
+    "clients",
+    "evicted",
+    "refused",
+)
+"""Of `LogInlet`."""
 
 
 @dataclass
 class _Client:
     socket: socket.socket
     splitter: LogSplitter = field(default_factory=LogSplitter)
+    n_records: int = 0
     heard_s: float = field(default_factory=time.monotonic)
 
 
@@ -35,6 +49,10 @@ class LogInlet:
     ----------
     ip, port:
         Where it listens; port 0 takes any that is free.
+    idle_s:
+        Where there are 256 connections, one that was silent for so long gives way to a new one: first those
+        that never sent a record, then the one that is silent longest. If there is none, the new one is
+        refused.
 
     Raises
     ------
@@ -49,11 +67,11 @@ class LogInlet:
         The TCP port.
     counters:
         ``received = messages + malformed``: records and stretches of bytes that are none, whose bytes are
-        ``skipped_bytes``; ``bytes`` of all; ``clients`` that connected, ``refused`` because there were too
-        many.
+        ``skipped_bytes``; ``bytes`` of all; ``clients`` that connected, those ``evicted`` for new ones, and
+        those ``refused`` because there were too many.
     """
 
-    def __init__(self, ip: str, port: int) -> None:
+    def __init__(self, ip: str, port: int, *, idle_s: float = _IDLE_S) -> None:
         try:
             family = socket.AF_INET6 if ip_address(ip).version == 6 else socket.AF_INET
         except ValueError as error:
@@ -68,8 +86,9 @@ class LogInlet:
         self._socket.setblocking(False)
         self.port: int = self._socket.getsockname()[1]
         self.endpoint = f"{ip}:{self.port}"
-        names = ("received", "messages", "malformed", "skipped_bytes", "bytes", "clients", "refused")
-        self.counters = dict.fromkeys(names, 0)
+        self.counters = dict.fromkeys(LOG_COUNTERS, 0)
+        self._idle_s = idle_s
+        self._last_words: list[bytes] = []  # of those that gave way
         self._selector = selectors.DefaultSelector()
         self._selector.register(self._socket, selectors.EVENT_READ)
         self._clients: dict[int, _Client] = {}
@@ -97,6 +116,10 @@ class LogInlet:
                 found += self._counted(
                     client, client.splitter.close() if is_stuck else client.splitter.pause()
                 )
+        return found + self._taken_last_words()
+
+    def _taken_last_words(self) -> list[bytes]:
+        found, self._last_words = self._last_words, []
         return found
 
     def _accept(self) -> bool:
@@ -108,14 +131,29 @@ class LogInlet:
         except OSError:  # it went away again, or there are no descriptors: the others must go on
             self.counters["refused"] += 1
             return False
-        if len(self._clients) >= _MOST_CLIENTS:
+        if len(self._clients) >= _MOST_CLIENTS and not self._evict():
             connection.close()
             self.counters["refused"] += 1
             return True
         connection.setblocking(False)
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)  # its host may be gone
         self.counters["clients"] += 1
         self._clients[connection.fileno()] = _Client(connection)
         self._selector.register(connection, selectors.EVENT_READ)
+        return True
+
+    def _evict(self) -> bool:
+        """End the connection that is least worth keeping, if one was silent for long; return whether."""
+        client = min(self._clients.values(), key=lambda one: (one.n_records > 0, one.heard_s))
+        if time.monotonic() - client.heard_s < self._idle_s:
+            return False
+        n = self.counters["bytes"]
+        self._last_words += self._receive(client)
+        if self.counters["bytes"] > n:  # it was not silent, but was not asked for a while
+            return False
+        if client.socket.fileno() >= 0:
+            self._last_words += self._end(client)
+            self.counters["evicted"] += 1
         return True
 
     def _receive(self, client: _Client) -> list[bytes]:
@@ -133,6 +171,7 @@ class LogInlet:
 
     def _counted(self, client: _Client, records: list[bytes]) -> list[bytes]:
         splitter, counters = client.splitter, self.counters
+        client.n_records += len(records)
         counters["messages"] += len(records)
         counters["malformed"] += splitter.n_malformed
         counters["received"] += len(records) + splitter.n_malformed
@@ -160,7 +199,7 @@ class LogInlet:
                     break
             if client.socket.fileno() >= 0:
                 found += self._end(client)
-        return found
+        return found + self._taken_last_words()
 
     def close(self) -> None:
         """Let go of everything; may be called twice."""
