@@ -22,7 +22,7 @@ from forebay.store.catalog import File
 from forebay.store.larpix_manifest import LarpixManifest
 from forebay.store.left import manifest_of_stream, stream_part_left, throw_away
 from forebay.store.manifest import Request
-from forebay.store.paths import journal_of, part_of
+from forebay.store.paths import journal_of, make_folder, part_of
 from forebay.store.readout_layout import ROW_A, ReadoutManifest
 from forebay.store.readout_reader import ReadoutReader
 from forebay.store.recover import recover
@@ -69,7 +69,7 @@ def record_stream(task: Task, asked: RecordParameters | RetrieveParameters, path
         return done
     if task.stop.is_set():
         return Outcome({}, "It was ended before anything was recorded.", failed=True)
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     request = Request(images=asked.images, seconds=asked.seconds, job=task.job.id)
     recording = stream_recording(task.config, asked.sources[0], path, request, asked.idle_s, task.job.run)
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import msgspec
 
+from forebay.store.group import share
 from forebay.store.larpix_manifest import LarpixManifest, subrun_number
 from forebay.store.paths import explain, sync
 
@@ -73,6 +74,7 @@ def write_entry(path: Path, manifest: LarpixManifest, namespace: str) -> Path:
             msgspec.json.format(msgspec.json.encode(entry(path, manifest, namespace)), indent=1)
         )
         sync(temporary)
+        share(temporary)
         temporary.replace(beside)
         sync(beside.parent)
     except OSError as error:

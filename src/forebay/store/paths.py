@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 
 from forebay.errors import StoreError
+from forebay.store.group import make_shared, share
 
 
 def contained(root: Path, name: str) -> Path:
@@ -77,7 +78,7 @@ def check_free(final: Path) -> None:
 def make_folder(directory: Path) -> None:
     """Make a folder and those above it, where they are not there; `StoreError` if that cannot be."""
     try:
-        directory.mkdir(parents=True, exist_ok=True)
+        make_shared(directory)
     except OSError as error:
         raise explain(error, f"Cannot make the folder {directory}") from error
 
@@ -100,6 +101,7 @@ def link_in_place(temporary: Path, final: Path) -> None:
         If `final` exists.
     """
     sync(temporary)
+    share(temporary)
     try:
         os.link(temporary, final)
     except FileExistsError as error:

@@ -9,6 +9,7 @@ import msgspec
 
 from forebay.errors import StoreError
 from forebay.store import manifest as m
+from forebay.store.group import share
 from forebay.store.paths import explain, sync
 
 FORMAT = "forebay-sof"
@@ -57,6 +58,7 @@ def write_manifest(final: Path, manifest: SofManifest) -> None:
     part = path.with_name(path.name + ".part")
     try:
         part.write_bytes(msgspec.json.format(msgspec.json.encode(manifest)) + b"\n")
+        share(part)
         os.replace(part, path)  # noqa: PTH105 - as a name, over another
         sync(path.parent)
     except OSError as error:

@@ -22,6 +22,7 @@ from forebay.store.catalog.numbers import get_proposal, get_run
 from forebay.store.catalog.rows import from_row
 from forebay.store.catalog.tables import ACQUISITIONS, FILES, JOBS, RUNS
 from forebay.store.catalog.values import Acquisition, File
+from forebay.store.group import make_shared, share
 
 LOG = logging.getLogger("forebay")
 
@@ -128,13 +129,14 @@ def _is_at(
 
 def _replace(path: Path, content: msgspec.Struct) -> None:
     """Write a file that is there as a whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_shared(path.parent)
     new = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     try:
         with new.open("wb") as file:
             file.write(msgspec.json.format(msgspec.json.encode(content), indent=2) + b"\n")
             file.flush()
             os.fsync(file.fileno())
+        share(new)
         new.replace(path)
     except OSError:
         new.unlink(missing_ok=True)
