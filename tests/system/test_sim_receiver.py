@@ -22,25 +22,29 @@ FAULTS = (
     "loss=0.01 lost_frame=0.01 short=0.005 long=0.005 empty=0.005 wrong_number=0.005 wrong_pulse=0.005 "
     "late=0.005 duplicate=0.02 reorder=0.1 foreign=0.01 garbage=0.01 dead=1:100..130"
 )
+FATES = ("placed", "duplicate", "late", "malformed", "foreign", "overrun")
 
 
-@pytest.mark.parametrize("layout", [jungfrau(), eiger(8)], ids=lambda layout: layout.name)
-def test_every_hurt_frame_is_flagged_and_no_other(layout, free_udp_port, tmp_path):
-    port, n_modules = free_udp_port(2), 2
+N_MODULES = 2
+RATES_HZ = (500, 100, 20)
+
+
+def received(layout, port, runtime, rate_hz):
+    """Send and receive; return the options, what was sent, the frames, and the counters of each module."""
     options = Options(
         layout=layout,
-        n_modules=n_modules,
+        n_modules=N_MODULES,
         start_udp_port=port,
-        sources=(str(LOOPBACK),) * n_modules,
-        rate_hz=500,
+        sources=(str(LOOPBACK),) * N_MODULES,
+        rate_hz=rate_hz,
         count=300,
         pattern="ramp",
         faults=Faults.parse([FAULTS]),
     )
-    tmp_path.chmod(0o700)
-    ring = SharedRing.create("sim", layout, RingShape(256, n_modules, 1), tmp_path)
+    runtime.chmod(0o700)
+    ring = SharedRing.create("sim", layout, RingShape(256, N_MODULES, 1), runtime)
     rules = ReceiveRules(timeout_s=30, idle_s=30, quiet_s=30)
-    receiver = Receiver(ring, layout, LOOPBACK, port, [LOOPBACK] * n_modules, rules, 64 * 2**20)
+    receiver = Receiver(ring, layout, LOOPBACK, port, [LOOPBACK] * N_MODULES, rules, 64 * 2**20)
     if min(buffered.given for buffered in receiver.buffers) < 2**21:
         receiver.stop()
         ring.close()
@@ -55,17 +59,34 @@ def test_every_hurt_frame_is_flagged_and_no_other(layout, free_udp_port, tmp_pat
     receiver.start()
     taking.start()
     try:
-        with one_cpu():
-            sent = run(options)
+        sent = run(options)
     finally:
         done.set()
-        taking.join(10)
+        taking.join(60)
         taken.append(receiver.stop())
-        counters = [ring.counters()[f"module {m}"] for m in range(n_modules)]
+        counters = [ring.counters()[f"module {m}"] for m in range(N_MODULES)]
         ring.close()
+    return options, sent, np.concatenate(taken), counters
 
+
+@pytest.mark.parametrize("layout", [jungfrau(), eiger(8)], ids=lambda layout: layout.name)
+def test_every_hurt_frame_is_flagged_and_no_other(layout, free_udp_port, tmp_path_factory):
+    """At the first of these rates at which the kernel of this machine drops nothing by itself."""
+    for rate_hz in RATES_HZ:
+        port = free_udp_port(N_MODULES)
+        options, sent, frames, counters = received(layout, port, tmp_path_factory.mktemp("r"), rate_hz)
+        for counted, n_sent in zip(counters, sent.packets_by_module, strict=True):
+            assert counted["received"] + counted["kernel_drop"] == n_sent
+            assert counted["received"] == sum(counted[name] for name in FATES)
+        if not any(counted["kernel_drop"] for counted in counters):
+            check(layout, options, sent, frames, counters)
+            return
+    pytest.fail(f"this machine loses packets at {rate_hz} pulses a second: forebay doctor says why")
+
+
+def check(layout, options, sent, frames, counters):
+    """The account is the simulator's truth."""
     truth = Truth(options)
-    frames = np.concatenate(taken)
     found = {(int(f["pulse_id"]), int(f["module"])): int(f["missing_packets"]) for f in frames}
     expected = {
         (beat.pulse_id, m): int(n)
@@ -76,7 +97,6 @@ def test_every_hurt_frame_is_flagged_and_no_other(layout, free_udp_port, tmp_pat
     assert found == expected
     for module, counted in enumerate(counters):
         totals = truth.totals(module)
-        assert counted["kernel_drop"] == 0
         assert counted["received"] == totals["received"] == sent.packets_by_module[module]
         assert counted["placed"] == totals["sent"]
         assert counted["malformed"] == totals["malformed"]
