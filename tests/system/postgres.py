@@ -18,6 +18,8 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
+from tests.isolation import MARK
+
 from .certificates import Certificate
 from .stand import free_ports, wait_until
 
@@ -73,7 +75,12 @@ class Postgres:
         self._process: subprocess.Popen[bytes] | None = None
         directory.mkdir()
         self._as: dict[str, Any] = {"cwd": directory, "stdin": subprocess.DEVNULL}
-        self._environment = {"PATH": os.environ["PATH"], "LC_ALL": "C.UTF-8", "PGPASSWORD": self._password}
+        self._environment = {
+            "PATH": os.environ["PATH"],
+            "LC_ALL": "C.UTF-8",
+            "PGPASSWORD": self._password,
+            MARK: os.environ.get(MARK, ""),
+        }
         if os.getuid() == 0:
             nobody = pwd.getpwnam("nobody")
             os.chown(directory, nobody.pw_uid, nobody.pw_gid)

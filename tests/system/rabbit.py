@@ -18,6 +18,8 @@ import socket
 import subprocess
 from pathlib import Path
 
+from tests.isolation import MARK
+
 from .certificates import Certificate
 from .stand import free_ports, wait_until
 
@@ -88,6 +90,7 @@ class Rabbit:
         self._environment = {
             "PATH": os.environ["PATH"],
             "HOME": str(directory),
+            MARK: os.environ.get(MARK, ""),
             "LANG": "C.UTF-8",
             "ERL_EPMD_PORT": str(self._epmd_port),
             "ERL_EPMD_ADDRESS": "127.0.0.1",
