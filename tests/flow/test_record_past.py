@@ -97,7 +97,7 @@ def test_pulses_that_expired_from_disk_are_missing(config):
     assert manifest.sources["e1"].missing.ranges == ["90..99"]
     with pytest.raises(OverwrittenError, match=r"100\.\.149"):
         Recorder(config, "e1", "b.h5", Request(pulses="80..89"))
-    with pytest.raises(ConfigError, match=r"100\.\.149"):
+    with pytest.raises(OverwrittenError, match=r"100\.\.149"):
         plan(config, "retrieve", {"sources": ["e1"], "pulses": "80..89"}, config.record.directory)
 
 

@@ -234,6 +234,13 @@ def test_too_many_pulses(serve):
 def test_bodies_that_are_no_json(serve, body):
     response = serve().post("/jobs", content=body, headers={"content-type": "application/json"})
     assert response.status_code in (400, 422), response.text
+    assert "application/json" in response.json()["todo"]
+
+
+def test_a_body_without_its_type_is_told_how_to_be_sent(serve):
+    body = json.dumps(RECORD)
+    response = serve().post("/jobs", content=body, headers={"content-type": "text/plain"})
+    assert "header Content-Type: application/json" in refusal(response, 422)
 
 
 def test_ways_that_are_not_there(serve):

@@ -10,7 +10,7 @@ import pytest
 import xxhash
 
 from forebay.config import parse
-from forebay.errors import ConfigError, RingError, ServiceError, StoreError
+from forebay.errors import ConfigError, OverwrittenError, RingError, ServiceError, StoreError
 from forebay.event import Event
 from forebay.job import Change, Job
 from forebay.ring.shared import RingShape, SharedRing
@@ -246,7 +246,7 @@ def test_a_plan_says_what_and_how_large(config, ring):
 @pytest.mark.parametrize(
     ("parameters", "kind", "said"),
     [
-        ({"pulses": "1..50"}, ConfigError, ["1..50", "101..164"]),
+        ({"pulses": "1..50"}, OverwrittenError, ["1..50", "101..164"]),
         ({"file": "link/a.h5"}, StoreError, ["link", "outside"]),
         ({"file": "there.h5"}, StoreError, ["there.h5", "exists"]),
         ({"sources": ["e2"]}, ConfigError, ["e2", "e1"]),

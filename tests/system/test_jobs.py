@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from forebay.errors import ConfigError, NoWorkerError, ServiceError, StateError, StoreError
+from forebay.errors import ConfigError, NoWorkerError, OverwrittenError, ServiceError, StateError, StoreError
 from forebay.job import ENDS
 from forebay.store.check import check_file
 
@@ -140,7 +140,7 @@ def test_a_dry_run_says_what_would_be_and_does_nothing(stand, operator):
     ("kind", "parameters", "kind_of_error", "said"),
     [
         ("record", {"sources": ["NOBODY"]}, NoWorkerError, ["NOBODY", "forebay run"]),
-        ("record", {"pulses": "1..2"}, ConfigError, ["1..2", "have left", "slots"]),
+        ("record", {"pulses": "1..2"}, OverwrittenError, ["1..2", "have left", "slots"]),
         ("record", {"file": "there.h5"}, StoreError, ["there.h5", "exists", "another name"]),
         ("record", {"file": "out/a.h5"}, StoreError, ["out", "outside"]),
         ("record", {"images": 5001}, ConfigError, ["5001", "5000", "quotas.pulses"]),

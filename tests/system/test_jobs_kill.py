@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from forebay.errors import ConfigError, NoAnswerError, NoWorkerError, StateError
+from forebay.errors import NoAnswerError, NoWorkerError, OverwrittenError, StateError
 from forebay.job import ENDS
 from forebay.run.ending import GOING_ON
 from forebay.store.check import check_file
@@ -83,7 +83,7 @@ def ask(stand, operator, number, rng):
             first = ring.span.last - N_IMAGES
         measure = {"pulses": f"{first}..{first + N_IMAGES - 1}"} if by_range else {"images": N_IMAGES}
         parameters = {"sources": [stand.name], "idle_s": 5.0, **measure}
-        with suppress(NoWorkerError, NoAnswerError, ConfigError):  # or its pulses are gone meanwhile
+        with suppress(NoWorkerError, NoAnswerError, OverwrittenError):  # or its pulses are gone meanwhile
             operator.request(kind, parameters, id=f"r{number}")
             return
     raise AssertionError("no worker comes back")

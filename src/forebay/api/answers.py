@@ -31,6 +31,7 @@ STATUS: dict[type[ForebayError], int] = {
 }
 """HTTP status of each error; of a class that is not here, that of the nearest base."""
 
+_SEND_JSON = "Send a JSON object, with the header Content-Type: application/json"
 _ENCODER = msgspec.json.Encoder(enc_hook=str)
 
 
@@ -65,14 +66,17 @@ def catch_errors(app: FastAPI) -> None:
     async def not_valid(_request: Request, error: Exception) -> Response:
         assert isinstance(error, RequestValidationError)
         problems = "; ".join(_say(problem) for problem in error.errors()[:20])
-        return refusal(ConfigError(f"{problems}."), 422)
+        is_body = any(tuple(problem["loc"]) == ("body",) for problem in error.errors())
+        is_json = not is_body and all(problem["type"] != "json_invalid" for problem in error.errors())
+        return refusal(ConfigError(f"{problems}.", "" if is_json else _SEND_JSON), 422)
 
     @app.exception_handler(HTTPException)
     async def not_there(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)
         response = refusal(
             ForebayError(
-                f"{request.method} {request.url.path}: {error.detail}.", "What there is: GET /openapi.json"
+                f"{request.method} {request.url.path}: {error.detail}.",
+                _SEND_JSON if error.status_code == 400 else "What there is: GET /openapi.json",
             ),
             error.status_code,
         )
@@ -92,6 +96,8 @@ def catch_errors(app: FastAPI) -> None:
 def _say(problem: dict[str, Any]) -> str:
     """Return one problem of a request: where, what is allowed, what was found."""
     where = ".".join(str(part) for part in problem["loc"][1:]) or str(problem["loc"][0])
+    if problem["type"] == "json_invalid":
+        return f"The body is not JSON: {problem.get('ctx', {}).get('error', problem['msg'])}"
     if problem["type"] == "extra_forbidden":
         return f"{where} is not a known key"
     found = problem.get("input")

@@ -245,8 +245,9 @@ def moment(text: str) -> datetime:
 def demand_scope(token: Token, scope: Scope, doing: str) -> None:
     """Refuse what the scope of a token does not allow; `AccessError` says which would."""
     if not token.allows(scope):
+        whose = "without a token it is" if token is ANYONE else f"the token of {token.name} has"
         raise AccessError(
-            f"{doing} needs the scope {scope}; the token of {token.name} has {token.scope}.",
+            f"{doing} needs the scope {scope}; {whose} {token.scope}.",
             f"Ask for another token: forebay token add NAME --scope {scope}",
         )
 

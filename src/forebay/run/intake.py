@@ -8,6 +8,7 @@ import threading
 import time
 import uuid
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -184,7 +185,8 @@ class Intake:
                 continue
             if job.kind != kind or parse_parameters(kind, job.parameters) != parameters:
                 raise StateError(
-                    f"The id {id_} belongs to another request: {job.kind} of {job.created_ns}.",
+                    f"The id {id_} belongs to another request: {job.kind} of "
+                    f"{datetime.fromtimestamp(job.created_ns / 1e9, UTC):%Y-%m-%d %H:%M:%S} UTC.",
                     "Draw a new id for each request; give the old one only to ask for the same again.",
                 )
             known.append(job)

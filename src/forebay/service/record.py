@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from forebay.config import Config
-from forebay.errors import ConfigError, StoreError
+from forebay.errors import OverwrittenError, StoreError
 from forebay.event import Event
 from forebay.pulse import PulseRange
 from forebay.retrieve import Past, Retrieval, Stream
@@ -77,7 +77,9 @@ class Recorder:
     Raises
     ------
     ConfigError
-        If the detector is unknown, or the pulses asked for have left the ring.
+        If the detector is unknown.
+    OverwrittenError
+        If the pulses asked for have left the ring.
     RingError
         If the detector is not being received, and the range is not wholly in its buffer on disk.
     StoreError
@@ -200,7 +202,7 @@ def _stream(name: str, source: RingFollower | None, disk: DiskReader) -> Stream:
 def _check_past(source: RingFollower, asked: PulseRange | None) -> None:
     span = source.ring.span
     if asked is not None and span is not None and asked.last < span.first:
-        raise ConfigError(
+        raise OverwrittenError(
             f"Pulses {asked} have left the ring of {source.ring.name}, which holds {span}.",
             "Ask for newer pulses, or give the ring more slots.",
         )

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from forebay.config import Config
-from forebay.errors import ConfigError
+from forebay.errors import OverwrittenError
 from forebay.pulse import PulseRange
 from forebay.run.jobs import RecordParameters, RetrieveParameters
 from forebay.run.owner import host_name
@@ -45,12 +45,12 @@ def channels_of(manifest: ChannelManifest) -> dict[str, Any]:
 def plan_bsread(
     config: Config, asked: RecordParameters | RetrieveParameters, file: str, existing: Path
 ) -> Plan:
-    """Return what a job would write into `file`; `ConfigError` if its pulses are gone, and that is known."""
+    """Return what a job would write into `file`; `OverwrittenError` if its pulses are known to be gone."""
     name = asked.sources[0]
     span = bsread_on_disk(config, name)
     pulses = None if asked.pulses is None else PulseRange.parse(asked.pulses)
     if pulses is not None and span is not None and pulses.last < span.first:
-        raise ConfigError(
+        raise OverwrittenError(
             f"Pulses {pulses} have left the ring on disk of {name}, which holds {span}.",
             f"Ask for newer pulses, or let it keep more: bsread.{name}.disk.",
         )

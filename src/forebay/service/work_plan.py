@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from forebay.config import Config
-from forebay.errors import ConfigError, StoreError
+from forebay.errors import ConfigError, OverwrittenError, StoreError
 from forebay.pulse import PulseRange
 from forebay.run.jobs import (
     DEFAULT_FILE,
@@ -110,7 +110,7 @@ def _plan_file(config: Config, asked: RecordParameters | RetrieveParameters, dir
 
 def _check_past(source: str, pulses: PulseRange | None, span: PulseRange | None) -> None:
     if pulses is not None and span is not None and pulses.last < span.first:
-        raise ConfigError(
+        raise OverwrittenError(
             f"Pulses {pulses} have left the rings of {source}, which hold {span}.",
             "Ask for newer pulses, or give the ring more slots, or the detector a buffer on disk.",
         )
