@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from forebay.config import BufferConfig, parse
-from forebay.errors import ConfigError, OverwrittenError, RingError
+from forebay.errors import OverwrittenError, RingError
 from forebay.event import Event
 from forebay.pulse import PulseRange
 from forebay.ring.shared import RingShape, SharedRing
