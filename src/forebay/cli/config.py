@@ -39,7 +39,7 @@ def check(file: FileArgument = DEFAULT, json: JsonOption = False) -> None:
 
 def _contents(reading: Reading) -> str:
     config = reading.config
-    sections = ("detectors", "epics", "bsread", "cameras", "boards")
+    sections = ("detectors", "epics", "bsread", "cameras", "inlets", "boards")
     parts = {f"{key} {', '.join(getattr(config, key))}" for key in sections if getattr(config, key)}
     return f" ({'; '.join(sorted(parts))})" if parts else ", and nothing in it runs"
 

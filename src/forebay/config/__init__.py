@@ -14,6 +14,7 @@ from forebay.config.detector import (
 )
 from forebay.config.epics import EpicsConfig
 from forebay.config.host import Config, default_runtime_dir
+from forebay.config.inlet import InletConfig, MessagePublisherConfig
 from forebay.config.larpix import BoardConfig, BoardsConfig
 from forebay.config.load import Reading, load, parse, read
 from forebay.config.record import RecordConfig
@@ -31,7 +32,9 @@ __all__ = [
     "Config",
     "DetectorConfig",
     "EpicsConfig",
+    "InletConfig",
     "LiveConfig",
+    "MessagePublisherConfig",
     "QuotaConfig",
     "Reading",
     "ReadoutPublisherConfig",

@@ -14,6 +14,7 @@ from forebay.config.camera import CameraConfig
 from forebay.config.control import ApiConfig, QuotaConfig, WorkersConfig, default_state_dir
 from forebay.config.detector import DetectorConfig
 from forebay.config.epics import EpicsConfig
+from forebay.config.inlet import InletConfig
 from forebay.config.larpix import BoardsConfig
 from forebay.config.record import RecordConfig
 from forebay.config.routine import RoutineConfig
@@ -42,6 +43,10 @@ class Config(Model):
     )
     cameras: dict[Name, CameraConfig] = Field(
         default_factory=dict, description="Cameras with time tags that this host receives, by name."
+    )
+    inlets: dict[Name, InletConfig] = Field(
+        default_factory=dict,
+        description="Other streams of cameras that this host takes in and publishes, by name.",
     )
     boards: dict[Name, BoardsConfig] = Field(
         default_factory=dict, description="Sets of PACMAN boards that this host reads out, by name."
@@ -92,6 +97,12 @@ class Config(Model):
                 other = ports[stream.output_port]
                 raise ValueError(f"bsread {other} and {name} both use output_port {stream.output_port}")
             ports[stream.output_port] = name
+        taken: dict[tuple[str, int], str] = {}
+        for name, inlet in self.inlets.items():
+            for one in inlet.outlets:
+                end = (str(one.address), one.port)
+                if taken.setdefault(end, name) != name and one.mode != "remote":
+                    raise ValueError(f"inlets {taken[end]} and {name} both publish at {end[0]}:{end[1]}")
         return self
 
     @model_validator(mode="after")

@@ -5,9 +5,10 @@ from __future__ import annotations
 import socket
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from ipaddress import IPv4Address, IPv6Address, ip_address
 
 from forebay.assemble.receiver import open_port
-from forebay.config import BoardsConfig, BsreadConfig, CameraConfig, Config
+from forebay.config import BoardsConfig, BsreadConfig, CameraConfig, Config, InletConfig
 from forebay.errors import ConfigError
 from forebay.service import findings as judge
 from forebay.service import host
@@ -24,6 +25,8 @@ def ends(config: Config) -> Iterator[Finding]:
     """Look at everything that binds a port or connects, but for detectors; waits at most a second or so."""
     for name, camera in config.cameras.items():
         yield from _camera(name, camera)
+    for name, inlet in config.inlets.items():
+        yield from _inlet(name, inlet)
     for name, stream in config.bsread.items():
         yield from _bsread(name, stream)
     for name, boards in config.boards.items():
@@ -35,13 +38,29 @@ def ends(config: Config) -> Iterator[Finding]:
 def _camera(name: str, camera: CameraConfig) -> Iterator[Finding]:
     datagram = _PACKED * BLOCK.itemsize
     yield judge.packet_size(name, str(camera.address), datagram, host.interfaces())
+    yield _udp(name, camera.address, camera.port)
+    bound = [(str(one.address), one.port) for one in camera.publishers if one.mode != "remote"]
+    if bound:
+        yield _bound(name, bound)
+
+
+def _udp(name: str, address: IPv4Address | IPv6Address, port: int) -> Finding:
     refused = []
     try:
-        open_port(camera.address, camera.port, 2**16)[0].close()
+        open_port(address, port, 2**16)[0].close()
     except ConfigError as error:
         refused.append(error)
-    yield judge.ports(name, 1, refused)
-    bound = [(str(one.address), one.port) for one in camera.publishers if one.mode != "remote"]
+    return judge.ports(name, 1, refused)
+
+
+def _inlet(name: str, inlet: InletConfig) -> Iterator[Finding]:
+    bound = [(str(one.address), one.port) for one in inlet.outlets if one.mode != "remote"]
+    if inlet.kind == "triggers":
+        yield _udp(name, ip_address(inlet.end[0]), inlet.end[1])
+    elif inlet.kind == "timestamps":
+        yield _reached(name, [inlet.end])
+    elif inlet.kind != "telescope":
+        bound.append(inlet.end)
     if bound:
         yield _bound(name, bound)
 

@@ -66,6 +66,7 @@ ROLES: dict[str, Role] = {
     "epics": Role(lambda config: config.epics, starts=1, stops=5),
     "bsread": Role(lambda config: config.bsread, starts=1, stops=5),
     "camera": Role(lambda config: config.cameras, starts=1, stops=2),
+    "inlet": Role(lambda config: config.inlets, starts=1, stops=2),
     "boards": Role(lambda config: config.boards, starts=1, stops=2),
     "monitor": Role(lambda c: [name for name, one in c.boards.items() if one.monitor], starts=3, stops=4),
     "record": Role(lambda c: _numbered(c.workers.record if _has_sources(c) else 0), 3, 1, "worker"),
