@@ -27,6 +27,8 @@ def contained(root: Path, name: str) -> Path:
     try:
         base = root.resolve()
         path = (base / name).resolve()
+        if any(one.is_symlink() for one in (path, *path.parents)):
+            raise RuntimeError("symbolic links lead in a circle")  # newer Pythons do not say so
     except (OSError, RuntimeError) as error:
         raise StoreError(
             f"The file name {name!r} below {root} cannot be followed: {error}.", allowed
