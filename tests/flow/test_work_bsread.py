@@ -217,6 +217,19 @@ def test_what_has_expired_is_refused_before_anything_is_made(stand):
     assert (planned.held, planned.n_asked) == ("1000..1009", 10)
 
 
+@pytest.mark.parametrize("channels", [[], ["ABC"], ["IMAGE", "XYZW", "NOT:THERE"]])
+def test_a_plan_says_how_large_the_file_will_be_at_most(stand, channels):
+    asked = {"sources": ["bs"], "pulses": "1000..1009", "channels": channels}
+    assert plan(stand.config, "retrieve", asked, stand.folder).most_bytes is None  # nothing came yet
+    stand.come(10)
+    planned = plan(stand.config, "retrieve", asked, stand.folder)
+    outcome = record(stand.task(pulses="1000..1009", channels=channels))
+    n_bytes = outcome.files[0].n_bytes
+    assert n_bytes <= planned.most_bytes < 4 * n_bytes + 32_768
+    endless = {"sources": ["bs"], "seconds": 1}
+    assert plan(stand.config, "record", endless, stand.folder).most_bytes is None
+
+
 def test_a_ring_that_is_not_there_is_said(tmp_path):
     with closing(Stand(tmp_path)) as stand:
         stand.disk.close()

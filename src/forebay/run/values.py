@@ -23,7 +23,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     n_asked:
         Pulses or images asked for; None where time or somebody ends it.
     most_bytes:
-        Size if nothing can be compressed; None where the number is not known.
+        Size if nothing can be compressed, and a stream goes on as it is; None where nobody knows.
     free_bytes:
         Free space of that disk.
     held:

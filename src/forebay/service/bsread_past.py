@@ -100,9 +100,9 @@ class Filled:
         self.n_filled = 0
         self._inlet = inlet
         self._disk = disk
-        newest = _newest(disk)
+        last = newest(disk)
         self._first_pulse = first_pulse
-        self._high, self._time_ns = (-1, 0) if newest is None else (newest.pulse_id, newest.time_ns)
+        self._high, self._time_ns = (-1, 0) if last is None else (last.pulse_id, last.time_ns)
         self._waiting: Iterator[Event] | None = None
 
     @property
@@ -146,6 +146,7 @@ class Filled:
             yield event
 
 
-def _newest(disk: DiskReader) -> Event | None:
+def newest(disk: DiskReader) -> Event | None:
+    """Return the newest event on disk; None if there is none, or it leaves just now."""
     span = disk.span
     return None if span is None else next(disk.read(PulseRange(span.last, span.last)), None)

@@ -83,8 +83,9 @@ def _plan_file(config: Config, asked: RecordParameters | RetrieveParameters, dir
     if is_of_pvs(config, source):
         return plan_pvs(config, asked, pattern, existing)
     if is_of_bsread(config, source):
-        _check_room(existing, shutil.disk_usage(existing).free, 0, config.record.min_free_bytes)
-        return plan_bsread(config, asked, pattern, existing)
+        planned = plan_bsread(config, asked, pattern, existing)
+        _check_room(existing, planned.free_bytes, planned.most_bytes or 0, config.record.min_free_bytes)
+        return planned
     if is_streamed(config, source):
         planned = plan_stream(config, asked, pattern, existing)
         _check_room(existing, planned.free_bytes, planned.most_bytes or 0, config.record.min_free_bytes)
