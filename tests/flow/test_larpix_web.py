@@ -1,6 +1,7 @@
 """The monitor's interface: routes of both generations of larpix-daq, Socket.IO, who may."""
 
 import builtins
+import contextlib
 import json
 import queue
 import socket
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 import requests
 import socketio
+import websocket
 from starlette.testclient import TestClient
 from tests.larpix_events import blocks
 from tests.ports import free_ports
@@ -268,12 +270,12 @@ def test_the_page_asks_nobody_else(client):
 class Browser:
     """A real client, and what it was told."""
 
-    def __init__(self, url, **headers):
+    def __init__(self, url, transports=None, **headers):
         self.told = queue.SimpleQueue()
         self.io = socketio.Client(reconnection=False)
         for event in ("state-update", "client-update", "data-update", "action-update"):
             self.io.on(event, lambda body, event=event: self.told.put((event, body)))
-        self.io.connect(url, headers=headers, wait_timeout=WAIT_S)
+        self.io.connect(url, headers=headers, wait_timeout=WAIT_S, transports=transports)
 
     def next(self, event):
         while True:
@@ -301,11 +303,12 @@ def ended(browser):
     return found
 
 
-def test_browsers_are_told_and_command(running, desk):
+@pytest.mark.parametrize("transport", ["polling", "websocket"])
+def test_browsers_are_told_and_command(running, desk, transport):
     url, tell = running
-    browser = Browser(url)
+    browser = Browser(url, [transport])
     try:
-        assert browser.io.transport() == "polling"
+        assert browser.io.transport() == transport
         tell()
         assert len(browser.next("data-update")["packets"]["packets"]) == 100
         import urllib.request
@@ -407,6 +410,87 @@ def test_who_may_only_read_does_not_command(tally, desk, tmp_path, port):
         finally:
             browser.io.disconnect()
     assert desk.asked == []
+
+
+WEBSOCKET = "/socket.io/?EIO=4&transport=websocket"
+
+
+def upgraded(port, **headers):
+    """Return the status of the answer to who wants a WebSocket; 101 where there is one."""
+    sent = {
+        "Host": f"127.0.0.1:{port}",
+        "Upgrade": "websocket",
+        "Connection": "Upgrade",
+        "Sec-WebSocket-Version": "13",
+        "Sec-WebSocket-Key": "A" * 22 + "==",
+        **headers,
+    }
+    head = "".join(f"{name}: {value}\r\n" for name, value in sent.items())
+    with socket.create_connection(("127.0.0.1", port), WAIT_S) as line:
+        line.sendall(f"GET {WEBSOCKET} HTTP/1.1\r\n{head}\r\n".encode())
+        return int(line.recv(100).split()[1])
+
+
+def test_websockets_are_guarded(running, port, monkeypatch, tmp_path):
+    assert upgraded(port) == 101
+    assert upgraded(port, Origin="http://evil.example") == 403
+    assert upgraded(port, Host="evil.example") == 403
+    assert upgraded(port, **{"Sec-Fetch-Site": "cross-site"}) == 403
+    assert upgraded(port, Origin=f"http://127.0.0.1:{port}", **{"Sec-Fetch-Site": "same-origin"}) == 101
+    monkeypatch.setattr("forebay.front.larpix.web_events.MOST_LINES", 0)
+    assert upgraded(port) == 403
+    monkeypatch.setattr("forebay.front.larpix.web_events.MOST_LINES", 50)
+    token = TokenFile(tmp_path).add("eyes", "read")
+    assert upgraded(port) == 403
+    assert upgraded(port, Authorization=f"Bearer {token}") == 101
+
+
+@pytest.fixture
+def lines(port):
+    """Return a function that opens a WebSocket."""
+    opened = []
+
+    def connect():
+        opened.append(websocket.create_connection(f"ws://127.0.0.1:{port}{WEBSOCKET}", timeout=WAIT_S))
+        return opened[-1]
+
+    yield connect
+    for one in opened:
+        one.shutdown()
+
+
+def test_what_is_no_message_by_websocket_ends_nothing(running, lines, capfd):
+    rng = np.random.default_rng(4)
+    for n in range(40):
+        body = rng.integers(0, 256, n, dtype=np.uint8).tobytes()
+        for text in (
+            body.decode("latin-1"),
+            '42["command/run_routine",' + body.hex(),
+            "40" + body.hex(),
+            body,
+        ):
+            one = lines()
+            send = one.send_binary if isinstance(text, bytes) else one.send
+            send(text)
+            one.shutdown()
+    long = lines()
+    long.send("4" + "2" * 2**19)
+    assert json.loads(long.recv()[1:])["sid"]
+    with contextlib.suppress(ConnectionError):  # how it is closed depends on who is first
+        assert not long.recv()
+    browser = Browser(running[0], ["websocket"])
+    try:
+        browser.command("data-rate")
+        assert ended(browser)["header"] == "ACTION RESULT"
+    finally:
+        browser.io.disconnect()
+    assert "Traceback" not in capfd.readouterr().err
+
+
+def test_a_monitor_without_a_core_has_no_websockets(tmp_path, port):
+    counted = Tally()
+    with served(Shown(counted), counted, ApiConfig(port=port), tmp_path):
+        assert upgraded(port) == 404
 
 
 def test_without_its_library_socket_io_says_which_to_install(client, monkeypatch):

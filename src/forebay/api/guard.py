@@ -60,7 +60,7 @@ class Guard:
     * A browser may ask for pages of ours only (no cross-origin requests).
     * A token is needed once there is a token file, and on every address that is open to others, unless a
       proxy checks.
-    * Bodies are small and come in time.
+    * Bodies are small and come in time. Messages of a WebSocket are bounded by who serves it.
 
     Parameters
     ----------
@@ -84,6 +84,9 @@ class Guard:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass on what may pass; answer the rest."""
+        if scope["type"] == "websocket":
+            await self._websocket(scope, receive, send)
+            return
         if scope["type"] != "http":
             return
         headers = Headers(scope=scope)
@@ -99,6 +102,21 @@ class Guard:
             return
         scope.setdefault("state", {})["token"] = token
         await self._app(scope, self._limited(receive), send)
+
+    async def _websocket(self, scope: Scope, receive: Receive, send: Send) -> None:
+        headers = Headers(scope=scope)
+        try:
+            self._check_host(headers)
+            _check_origin(scope, headers)
+            token = self._holder(scope["path"], headers)
+        except ForebayError as error:
+            await receive()  # that somebody would connect
+            await send(
+                {"type": "websocket.close", "code": 1008, "reason": str(error)[:100]}
+            )  # answered by 403
+            return
+        scope.setdefault("state", {})["token"] = token
+        await self._app(scope, receive, send)
 
     def _check_host(self, headers: Headers) -> None:
         host = headers.get("host", "").lower()
@@ -150,7 +168,7 @@ class _TooLargeError(AccessError):
 def _check_origin(scope: dict[str, Any] | Scope, headers: Headers) -> None:
     origin = headers.get("origin")
     site = headers.get("sec-fetch-site", "none")
-    is_visit = scope["method"] == "GET" and headers.get("sec-fetch-mode") == "navigate"
+    is_visit = scope.get("method") == "GET" and headers.get("sec-fetch-mode") == "navigate"
     if origin is not None and origin.partition("://")[2] != headers.get("host", ""):
         raise AccessError(
             f"Pages of {origin[:80]} may not ask here.", "Ask from a program, or from the dashboard."

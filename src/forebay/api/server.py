@@ -20,6 +20,14 @@ def open_port(address: str, port: int) -> socket.socket:
 class Server(HttpServer):
     """An application behind an open port; `ServiceError` if its certificate cannot be used."""
 
-    def __init__(self, app: Application, port: socket.socket, api: ApiConfig) -> None:
-        most = api.max_watchers + _MORE_CONNECTIONS
-        super().__init__(app, port, most_connections=most, certificate=api.certificate, key=api.key)
+    def __init__(
+        self, app: Application, port: socket.socket, api: ApiConfig, *, websocket_bytes: int = 0
+    ) -> None:
+        super().__init__(
+            app,
+            port,
+            most_connections=api.max_watchers + _MORE_CONNECTIONS,
+            certificate=api.certificate,
+            key=api.key,
+            websocket_bytes=websocket_bytes,
+        )

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from forebay.config import ApiConfig
 from forebay.errors import ConfigError
@@ -16,11 +16,14 @@ from forebay.service.larpix_tally import Tally
 from forebay.service.process import say
 from forebay.stream.listen import listen
 
+if TYPE_CHECKING:
+    from forebay.front.larpix.monitor_rest import MonitorApp
+
 
 def interface(
     shown: Shown, tally: Tally, api: ApiConfig, state_dir: Path, desk: Desk | None = None
-) -> tuple[Any, Callable[[], None]]:
-    """Return the application behind its guard, and what is to be called each second for its browsers.
+) -> tuple[Any, MonitorApp]:
+    """Return the application behind its guard, and what it was made of.
 
     Raises
     ------
@@ -42,7 +45,7 @@ def interface(
     check_bind(api, tokens)
     app = monitor_app(shown, lambda: metrics_text(shown, tally), lambda: tally.clear(tally.run), desk)
     catch_errors(app.rest)
-    return app.before(Guard(app.asgi, api, tokens)), app.tell
+    return app.before(Guard(app.asgi, api, tokens)), app
 
 
 @contextmanager
@@ -58,12 +61,12 @@ def served(
     ServiceError
         If the port cannot be had.
     """
-    asgi, tell = interface(shown, tally, api, state_dir, desk)
+    asgi, app = interface(shown, tally, api, state_dir, desk)
     from forebay.api.guard import is_loopback
     from forebay.api.server import Server
 
     port = listen(api.address, api.port, "Stop who uses it, or give the monitor another port.")
-    server = Server(asgi, port, api)
+    server = Server(asgi, port, api, websocket_bytes=app.websocket_bytes)
     server.start()
     if desk is not None:
         desk.start()
@@ -71,7 +74,7 @@ def served(
         say("tokens and data cross the network in the clear", logging.WARNING)
     say("serving", url=f"{'http' if api.certificate is None else 'https'}://{api.address}:{api.port}")
     try:
-        yield tell
+        yield app.tell
     finally:
         if desk is not None:
             desk.close()

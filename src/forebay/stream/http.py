@@ -45,6 +45,8 @@ class HttpServer:
         Who comes beyond them is told to come again (503).
     certificate, key:
         PEM files for TLS; None for none.
+    websocket_bytes:
+        Of one message of a WebSocket, at most; 0 where there are none.
 
     Raises
     ------
@@ -60,12 +62,15 @@ class HttpServer:
         most_connections: int,
         certificate: Path | None = None,
         key: Path | None = None,
+        websocket_bytes: int = 0,
     ) -> None:
         config = uvicorn.Config(
             app,
             http=_PromptProtocol,
             loop="asyncio",
-            ws="none",
+            ws="wsproto" if websocket_bytes else "none",
+            ws_max_size=websocket_bytes,
+            ws_per_message_deflate=False,  # a small message stays small
             lifespan="off",
             log_config=None,
             access_log=False,

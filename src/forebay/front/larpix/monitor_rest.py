@@ -121,12 +121,15 @@ class MonitorApp:
         Returns what is to be served of an application behind its guard.
     tell:
         Sends what was counted to browsers, if any listen; at most once a second.
+    websocket_bytes:
+        Of one message of a WebSocket, at most; 0 where there are none.
     """
 
     rest: FastAPI
     asgi: Any
     before: Callable[[Any], Any]
     tell: Callable[[], None]
+    websocket_bytes: int = 0
 
 
 def monitor_app(
@@ -162,7 +165,7 @@ def monitor_app(
         return MonitorApp(app, app, lambda guarded: guarded, lambda: None)
     add_questions(app, desk)
     try:
-        from forebay.front.larpix.web_events import Events
+        from forebay.front.larpix.web_events import MOST_BYTES, Events
     except ImportError as error:
         no_events(app, error.name or "socketio")
         add_posts(app, lambda _event, _body: None)
@@ -175,7 +178,7 @@ def monitor_app(
         if events.has_clients:
             events.tell("data-update", {"packets": seen.posted()})
 
-    return MonitorApp(app, events.asgi, events.behind, tell)
+    return MonitorApp(app, events.asgi, events.behind, tell, MOST_BYTES)
 
 
 def _add_page(app: FastAPI) -> None:

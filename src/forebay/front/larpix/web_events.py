@@ -20,6 +20,7 @@ COMMAND_S: Final = 60.0
 
 ROUTINE_S: Final = 86_400.0
 MOST_CLIENTS: Final = 100
+MOST_BYTES: Final = 2**18
 MOST_LINES: Final = 200
 """Connections, with those that are given up only when they have not answered for some seconds."""
 
@@ -55,7 +56,7 @@ COMMANDS: Final = (*_COMMANDS, *_SHOWN)
 
 
 class Events:
-    """An ASGI application that speaks Socket.IO by polling, and hands everything else on.
+    """An ASGI application that speaks Socket.IO, by polling and by WebSocket, and hands everything else on.
 
     Parameters
     ----------
@@ -70,13 +71,11 @@ class Events:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._names: dict[str, tuple[str, bool]] = {}
         self._lines: dict[str, str] = {}
-        # Polling passes the guard with every request. Origins are its task, too.
+        # Polling passes the guard with every request, a WebSocket once. Origins are its task, too.
         self._io = socketio.AsyncServer(
             async_mode="asgi",
-            transports=["polling"],
-            allow_upgrades=False,
             cors_allowed_origins=[],
-            max_http_buffer_size=2**18,
+            max_http_buffer_size=MOST_BYTES,
             logger=_QUIET,
             engineio_logger=_QUIET,
         )
@@ -106,16 +105,23 @@ class Events:
         """Return `guarded` for clients that send their token once, with the first request of a connection."""
 
         async def asgi(scope: dict[str, Any], receive: Any, send: Any) -> None:
-            if scope["type"] == "http" and scope["path"] == _PATH:
+            if scope["type"] in ("http", "websocket") and scope["path"] == _PATH:
                 line = parse_qs(scope["query_string"].decode("latin-1")).get("sid", [""])[0]
                 if not line and len(self._io.environ) >= MOST_LINES:
-                    await Response("Too many connections.", 503)(scope, receive, send)
+                    if scope["type"] == "http":
+                        await Response("Too many connections.", 503)(scope, receive, send)
+                    else:
+                        await receive()
+                        await send({"type": "websocket.close", "code": 1013})
                     return
                 token = self._io.environ.get(line, {}).get("HTTP_AUTHORIZATION")
                 if token is not None and all(name != b"authorization" for name, _ in scope["headers"]):
                     headers = [*scope["headers"], (b"authorization", token.encode("latin-1"))]
                     scope = {**scope, "headers": headers}
-            await guarded(scope, receive, send)
+            if scope["type"] == "websocket":
+                await _unharmed(guarded, scope, receive, send)
+            else:
+                await guarded(scope, receive, send)
 
         return asgi
 
@@ -150,6 +156,14 @@ class Events:
                 )
 
         return commanded
+
+
+async def _unharmed(app: Any, scope: Any, receive: Any, send: Any) -> None:
+    """Let a WebSocket talk; what is no message ends it, and neither fills a log nor harms anybody else."""
+    try:
+        await app(scope, receive, send)
+    except ValueError:  # of engineio, for what is no packet
+        await send({"type": "websocket.close", "code": 1007})
 
 
 def _asking(name: str, params: list[Any]) -> Ask:

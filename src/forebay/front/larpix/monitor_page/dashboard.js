@@ -5,6 +5,7 @@ const SVG = "http://www.w3.org/2000/svg";
 const WIDTH = 400;
 const HEIGHT = 120;
 const PERIOD_MS = 1000;
+const PATIENCE_MS = 10000; // a monitor that hangs, or whose host is away, is asked again
 
 function token() {
   return byId("token").value.trim();
@@ -12,7 +13,7 @@ function token() {
 
 async function ask(path) {
   const headers = token() ? { Authorization: `Bearer ${token()}` } : {};
-  const response = await fetch(path, { headers });
+  const response = await fetch(path, { headers, signal: AbortSignal.timeout(PATIENCE_MS) });
   if (!response.ok) {
     const said = await response.json().catch(() => ({ what: response.statusText, todo: "" }));
     throw new Error(`${said.what} ${said.todo}`);
