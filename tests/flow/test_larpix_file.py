@@ -345,3 +345,11 @@ def test_words_of_other_kinds_are_no_rows(tmp_path):
     assert file.manifest.words_without_row == 1
     assert file.manifest.boards["board1"].counters["other_words"] == 1
     assert not problems(tmp_path / "a.h5")
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_a_board_of_which_nothing_came_is_named(tmp_path, form):
+    write(tmp_path / "a.h5", blocks(3), form=form)
+    (note,) = check_file(tmp_path / "a.h5").problems
+    assert (note.check, note.severity) == ("boards", "note")
+    assert "board2: nothing came of io group 2" in note.message

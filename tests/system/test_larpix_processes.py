@@ -193,5 +193,8 @@ def test_conversion_and_errors_by_command(stand, tmp_path):
         "address of a board": ("record", "1=here:x"),
     }
     started = {said: stand.start(*words) for said, words in wrong.items()}
+    silent = stand.start("record", "1=127.0.0.1:9", "-o", tmp_path, "--seconds", 0.1)
     for said, process in started.items():
         assert said in finish(process, code=1)
+    assert "which was never reached" in silent.communicate(timeout=BOUND_S)[1]
+    assert silent.returncode == 1

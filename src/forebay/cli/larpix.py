@@ -170,6 +170,7 @@ def record(
         inlet.close()
     counts["files"] = [str(path) for path in series.paths] if json else len(series.paths)
     _print(f"recorded to {directory}", counts, json)
+    _complain_of_silence({f"{one.name} at {one.data}": inlet.counters[one.name] for one in addresses})
 
 
 @larpix_app.command("convert")
@@ -203,6 +204,19 @@ def convert(
         {"rows": manifest.rows, "words": words, "words_without_row": manifest.words_without_row},
         json,
     )
+
+
+def _complain_of_silence(counters: Mapping[str, Mapping[str, int]]) -> None:
+    """Name the boards that sent nothing: a file in which a board is missing is not what was asked for."""
+    from forebay.errors import StreamError
+
+    silent = [
+        f"{name}, which {'sent nothing' if own['connections'] else 'was never reached'}"
+        for name, own in counters.items()
+        if not own["messages"]
+    ]
+    if silent:
+        raise StreamError(f"Nothing came from {'; '.join(silent)}.", "See that the boards are on.")
 
 
 def _print(title: str, counts: Mapping[str, object], json: bool) -> None:

@@ -135,6 +135,8 @@ def _check_blocks(content: LarpixContent) -> Found:
 def _check_boards(content: LarpixContent) -> Found:
     for name, board in content.manifest.boards.items() if content.manifest is not None else ():
         counters = board.counters
+        if not counters["messages"]:
+            yield "note", None, f"{name}: nothing came of io group {board.io_group}."
         if n := counters["malformed"]:
             yield "loss", None, f"{name}: {n} messages came that could not be read."
         if n := counters["miscounted"]:
