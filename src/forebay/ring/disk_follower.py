@@ -110,8 +110,8 @@ class Follower:
         if n_taken < len(whole):
             whole = whole[:n_taken]
             entries = entries[: int(np.flatnonzero(is_valid)[n_taken])]
-        taken = list(segment.records(whole, (number + np.flatnonzero(is_valid)[: len(whole)]).tolist()))
-        records = [record for record in taken if record is not None]
+        blocks = segment.records(whole, (number + np.flatnonzero(is_valid)[: len(whole)]).tolist())
+        records = [record for block, _ in blocks for record in block]
         self.counters.damaged += len(entries) - len(records)
         self._number = number + len(entries)
         if records:

@@ -7,7 +7,7 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
-from itertools import pairwise
+from itertools import chain, pairwise
 from pathlib import Path
 from typing import Final
 
@@ -23,7 +23,7 @@ from forebay.ring.memory import Start, missing
 from forebay.ring.segment import Record, Summary
 from forebay.ring.segment_files import Segment
 
-_OPEN_SEGMENTS: Final = 4  # few, because an open segment keeps its space on the disk after it was dropped
+_OPEN_SEGMENTS: Final = 16  # few, because an open segment keeps its space on the disk after it was dropped
 
 _SETTLED_NS: Final = 50_000_000  # a change within the same tick of the clock leaves the time as it was
 
@@ -93,26 +93,22 @@ class RecordReader:
         """
         with self._lock:
             summaries = self._summaries()
-            for summary in reversed(summaries):
-                if (
-                    summary.epoch != summaries[-1].epoch
-                    or not summary.low_pulse <= pulse_id <= summary.high_pulse
-                ):
+            newest = summaries[-1].epoch if summaries else 0
+            for number, epoch, _, low, high, *_ in reversed(summaries):
+                if not low <= pulse_id <= high or epoch != newest:
                     continue
-                segment = self._segment(summary.number)
+                segment = self._segment(number)
                 if segment is None:
                     continue
-                position = segment.find(pulse_id)
-                if position is None:
-                    continue
-                record = segment.record(position)
-                if record is None:
+                is_there, record = segment.get(pulse_id)
+                if record is not None:
+                    return record
+                if is_there:
                     self.counters.damaged += 1
                     span = _span(summaries)
                     raise AbsentError(
                         f"The record of pulse {pulse_id} is damaged on disk: the ring holds {span}."
                     )
-                return record
             raise missing(pulse_id, _span(self._summaries()))
 
     def read(self, pulses: PulseRange, epoch: int | None = None) -> Iterator[Record]:
@@ -125,6 +121,9 @@ class RecordReader:
         epoch:
             Another epoch than the newest.
         """
+        return chain.from_iterable(self._read(pulses, epoch))
+
+    def _read(self, pulses: PulseRange, epoch: int | None) -> Iterator[Iterator[Record]]:
         with self._lock:
             summaries = self._summaries()
         if summaries and epoch is None:
@@ -146,6 +145,9 @@ class RecordReader:
 
     def read_time(self, first_ns: int, last_ns: int) -> Iterator[Record]:
         """Yield the records of this time, ends included, in order of arrival; otherwise as `read`."""
+        return chain.from_iterable(self._read_time(first_ns, last_ns))
+
+    def _read_time(self, first_ns: int, last_ns: int) -> Iterator[Iterator[Record]]:
         with self._lock:
             summaries = self._summaries()
         for summary in summaries:
@@ -193,7 +195,7 @@ class RecordReader:
                 return Follower(self.directory, summary.number, start)
         return Follower(self.directory, newest.number + newest.n_records, start)
 
-    def _summaries(self) -> list[Summary]:
+    def _summaries(self) -> Sequence[Summary]:
         """Return what each segment holds, oldest first, but for empty ones."""
         numbers = self._numbers()
         if numbers is not self._summed:
@@ -202,6 +204,8 @@ class RecordReader:
                 self._segments.pop(gone, None)
             self._summed, self._finished = numbers, []
         n_finished = len(self._finished)
+        if n_finished == len(numbers):
+            return self._finished
         found = self._finished.copy()
         for i, number in enumerate(numbers[n_finished:], n_finished):
             summary = self._sealed.get(number)
@@ -246,7 +250,7 @@ class RecordReader:
             self._segments.popitem(last=False)  # closed when its last user lets go
         return segment
 
-    def _read_group(self, group: Sequence[Summary], pulses: PulseRange) -> Iterator[Record]:
+    def _read_group(self, group: Sequence[Summary], pulses: PulseRange) -> Iterator[Iterator[Record]]:
         """Read segments that are given in order of arrival; of a repeated pulse id the last."""
         pulse_ids: list[NDArray[np.int64]] = []
         places: list[tuple[Segment, NDArray[np.int64]]] = []
@@ -277,13 +281,11 @@ class RecordReader:
             if first < stop:
                 yield from self._take(places[where[first]][0], position[first:stop])
 
-    def _take(self, segment: Segment, positions: NDArray[np.int64]) -> Iterator[Record]:
+    def _take(self, segment: Segment, positions: NDArray[np.int64]) -> Iterator[Iterator[Record]]:
         entries = segment.load()[positions]
-        for record in segment.records(entries, (positions + segment.number).tolist()):
-            if record is None:
-                self.counters.damaged += 1
-            else:
-                yield record
+        for records, n_damaged in segment.records(entries, (positions + segment.number).tolist()):
+            self.counters.damaged += n_damaged
+            yield records
 
     def _lose(self, summary: Summary, pulses: PulseRange | None = None) -> None:
         first, last = summary.low_pulse, summary.high_pulse

@@ -17,6 +17,7 @@ from __future__ import annotations
 import operator
 import struct
 from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -57,6 +58,9 @@ _ODD: Final = np.array(
 )
 _ODD_INTEGERS: Final[list[int]] = _ODD.tolist()
 _ENTRY_FIELDS: Final = struct.Struct("<qQqqqIIQ")  # the fields of `ENTRY`
+_SIZE: Final = struct.Struct("<I")  # of one part
+_unpack_entry: Final = _ENTRY_FIELDS.unpack
+_PLACE: Final = struct.Struct("<qQq")  # the first of them: offset, checksum, size
 _ENTRY_WORDS: Final = struct.Struct(f"<{_WORDS}Q")  # the same as words
 
 Entries = NDArray[Any]
@@ -75,6 +79,9 @@ class Record(NamedTuple):
     time_ns: int
     epoch: int
     parts: tuple[memoryview, ...]
+
+
+_record_of: Final = partial(tuple.__new__, Record)  # from a tuple of its fields
 
 
 class Summary(NamedTuple):
@@ -143,51 +150,78 @@ class Block:
 
 def unpack(
     block: bytes | memoryview, base: int, entries: Entries, numbers: Sequence[int]
-) -> Iterator[Record | None]:
-    """Take records out of the bytes that lie at `base` of the data file; None where one is damaged."""
+) -> tuple[Iterator[Record], int]:
+    """Take records out of the bytes that lie at `base` of the data file.
+
+    Returns the whole ones, in the order of `entries`, and how many are damaged.
+    """
     view = memoryview(block)
     start = entries["offset"] - base
-    fields = zip(
-        numbers,
-        entries["pulse_id"].tolist(),
-        entries["time_ns"].tolist(),
-        entries["epoch"].tolist(),
-        start.tolist(),
-        entries["n_bytes"].tolist(),
-        entries["n_parts"].tolist(),
-        entries["checksum"].tolist(),
-        _is_same(view, start, entries).tolist(),
-        strict=True,
-    )
-    for number, pulse_id, time_ns, epoch, begin, n_bytes, n_parts, checksum, is_same in fields:
-        if not is_same or xxh3_64_intdigest(view[begin + 8 : begin + n_bytes]) != checksum:
-            yield None
-            continue
-        parts = _parts(view, begin, n_bytes, n_parts)
-        yield None if parts is None else Record(number, pulse_id, time_ns, epoch, parts)
+    single = _unpack_single(view, start, entries, numbers)
+    if single is not None:
+        return single, 0
+    raw, n = entries.tobytes(), ENTRY.itemsize
+    end = start + entries["n_bytes"]
+    places = zip(start.tolist(), end.tolist(), range(0, len(raw), n), numbers, strict=True)
+    found = [unpack_one(view[begin:stop], raw[i : i + n], number) for begin, stop, i, number in places]
+    whole = [record for record in found if record is not None]
+    return iter(whole), len(found) - len(whole)
 
 
-def _is_same(block: memoryview, start: NDArray[np.int64], entries: Entries) -> NDArray[np.bool_]:
-    """Return for each record whether it is there, whole, and begins as its entry says."""
-    same: NDArray[np.bool_] = (start % 8 == 0) & (start + entries["n_bytes"] <= len(block))
-    words = np.frombuffer(block[: len(block) // 8 * 8], "<u8")
-    heads = words_of(entries)[:, 1 : _WORDS - 1]
-    for i in range(_WORDS - 2):
-        same[same] = words[start[same] // 8 + i] == heads[same, i]
-    return same
+def _unpack_single(
+    view: memoryview, start: NDArray[np.int64], entries: Entries, numbers: Sequence[int]
+) -> Iterator[Record] | None:
+    """Take out records of one part each, none in a step of its own; None if any is not so, or damaged."""
+    if (entries["n_parts"] != 1).any():
+        return None
+    end = start + entries["n_bytes"]
+    words = np.frombuffer(view[: len(view) // 8 * 8], "<u8")
+    if (start % 8).any() or (end > 8 * len(words)).any() or (entries["n_bytes"] < RECORD_BYTES + 8).any():
+        return None
+    place = start // 8
+    heads = words_of(entries)[:, 1:-1]
+    if any((words[place + i] != heads[:, i]).any() for i in range(heads.shape[1])):
+        return None
+    bodies = map(view.__getitem__, map(slice, (start + 8).tolist(), end.tolist()))
+    if list(map(xxh3_64_intdigest, bodies)) != entries["checksum"].tolist():
+        return None
+    begin = start + RECORD_BYTES + 8
+    stop = begin + (words[place + RECORD_BYTES // 8] & 0xFFFFFFFF).astype(np.int64)
+    if (stop > end).any():
+        return None
+    parts = zip(map(view.__getitem__, map(slice, begin.tolist(), stop.tolist())))
+    fields = (entries[name].tolist() for name in ("pulse_id", "time_ns", "epoch"))
+    return map(_record_of, zip(numbers, *fields, parts, strict=True))
 
 
 def unpack_one(block: bytes | memoryview, entry: bytes, number: int) -> Record | None:
-    """Take the only record out of its bytes; None if it is damaged. The same as `unpack`, faster for one."""
+    """Take the only record out of its bytes; None if it, or its entry, is damaged."""
+    _, checksum, n_bytes, pulse_id, time_ns, epoch, n_parts, _ = _unpack_entry(entry)
+    if block[:RECORD_BYTES] != entry[8:-8] or n_bytes > len(block):
+        return None
     view = memoryview(block)
-    _, n_bytes, pulse_id, time_ns, epoch, n_parts, _ = _ENTRY_FIELDS.unpack(entry)[1:]
-    checksum = entry[8:16]
-    if len(block) != n_bytes or block[: RECORD.itemsize] != entry[8:-8]:
+    if xxh3_64_intdigest(view[8:n_bytes]) != checksum:
         return None
-    if xxh3_64_intdigest(view[8:]).to_bytes(8, "little") != checksum:
+    parts = _parts(view, n_bytes, n_parts)
+    return None if parts is None else _record_of((number, pulse_id, time_ns, epoch, parts))
+
+
+def pulse_id_of(entry: bytes) -> int:
+    """Return what an entry, perhaps a damaged one, says; -1 behind the last entry."""
+    return int.from_bytes(entry[24:32], "little", signed=True) if entry else -1
+
+
+def where_of(entry: bytes, data_bytes: int) -> tuple[int, int] | None:
+    """Return place and size of the record that an entry, perhaps a damaged one, tells of.
+
+    None if it cannot be: no such record lies in a data file of `data_bytes`.
+    """
+    if len(entry) != ENTRY.itemsize:
         return None
-    parts = _parts(view, 0, n_bytes, n_parts)
-    return None if parts is None else Record(number, pulse_id, time_ns, epoch, parts)
+    offset, _, n_bytes = _PLACE.unpack_from(entry)
+    if offset < HEADER_BYTES or not RECORD_BYTES <= n_bytes <= data_bytes - offset:
+        return None
+    return offset, n_bytes
 
 
 def place_of(entry: bytes, data_bytes: int) -> tuple[int, int, int] | None:
@@ -198,32 +232,31 @@ def place_of(entry: bytes, data_bytes: int) -> tuple[int, int, int] | None:
     data_bytes:
         Of the data file: the record lies in it.
     """
-    if len(entry) != ENTRY.itemsize:
+    where = where_of(entry, data_bytes)
+    if where is None:
         return None
     *words, mixed = _ENTRY_WORDS.unpack(entry)
-    offset, _, n_bytes, pulse_id = _ENTRY_FIELDS.unpack(entry)[:4]
+    pulse_id = pulse_id_of(entry)
     if sum(map(operator.mul, words, _ODD_INTEGERS)) + 1 & 0xFFFFFFFFFFFFFFFF != mixed or pulse_id < 0:
         return None
-    if offset < HEADER_BYTES or not RECORD.itemsize <= n_bytes <= data_bytes - offset:
-        return None
-    return pulse_id, offset, n_bytes
+    return pulse_id, *where
 
 
-def _parts(view: memoryview, start: int, n_bytes: int, n_parts: int) -> tuple[memoryview, ...] | None:
-    """Return the parts of the record that begins at `start`; None if they do not fit into it."""
-    place = start + RECORD_BYTES + 4 * n_parts
-    end = start + n_bytes
-    if place > end:
-        return None
-    sizes = struct.unpack_from(f"<{n_parts}I", view, start + RECORD_BYTES)
-    place += -place % 8  # records begin at multiples of 8
-    if place + sum(sizes) > end:
+def _parts(record: memoryview, n_bytes: int, n_parts: int) -> tuple[memoryview, ...] | None:
+    """Return the parts of a record of `n_bytes`; None if they do not fit into it."""
+    place = RECORD_BYTES + 4 * n_parts
+    place += -place % 8
+    if place > n_bytes:
         return None
     if n_parts == 1:
-        return (view[place : place + sizes[0]],)
+        end = place + _SIZE.unpack_from(record, RECORD_BYTES)[0]
+        return (record[place:end],) if end <= n_bytes else None
+    sizes = struct.unpack_from(f"<{n_parts}I", record, RECORD_BYTES)
+    if place + sum(sizes) > n_bytes:
+        return None
     cut = []
     for part_bytes in sizes:
-        cut.append(view[place : place + part_bytes])
+        cut.append(record[place : place + part_bytes])
         place += part_bytes
     return tuple(cut)
 

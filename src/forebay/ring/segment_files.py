@@ -28,10 +28,12 @@ from forebay.ring.segment import (
     mix,
     pack_header,
     place_of,
+    pulse_id_of,
     unpack,
     unpack_begun,
     unpack_header,
     unpack_one,
+    where_of,
     words_of,
 )
 from forebay.ring.sharing import file_mode
@@ -41,7 +43,6 @@ READ_BYTES: Final = 4 * 2**20
 
 _GAP_BYTES: Final = 64 * 2**10  # reading on over a gap costs less than another read
 _IOV_MAX: Final = 1024
-_PULSE_ID_AT: Final = 24  # within an index entry
 _NAME: Final = re.compile(r"^([0-9]{20})\.(data|index)$")
 
 
@@ -133,8 +134,7 @@ class _PulseIds:
         return os.fstat(self._index).st_size // ENTRY.itemsize
 
     def __getitem__(self, position: int) -> int:
-        raw = os.pread(self._index, 8, position * ENTRY.itemsize + _PULSE_ID_AT)
-        return int.from_bytes(raw, "little", signed=True)
+        return pulse_id_of(os.pread(self._index, ENTRY.itemsize, position * ENTRY.itemsize))
 
 
 class Segment:
@@ -146,12 +146,14 @@ class Segment:
     def __init__(self, directory: Path, number: int) -> None:
         self.number = number
         self._files: list[int] = []
+        name = f"{directory}/{number:020d}"  # a third of the time of joining paths
         for kind in ("index", "data"):
-            self._files.append(os.open(path(directory, number, kind), os.O_RDONLY | os.O_NOFOLLOW))
+            self._files.append(os.open(f"{name}.{kind}", os.O_RDONLY | os.O_NOFOLLOW))
         self._index, self._data = self._files
         self._loaded = np.empty(0, ENTRY)
         self._order = (np.empty(0, np.int64), np.empty(0, np.int64))
         self._n_ordered = 0
+        self._size = -1
         self._sealed: Summary | None = None
         self._summed: Summary | None = None  # of an open segment, as long as it has no more entries
 
@@ -205,13 +207,25 @@ class Segment:
             self._loaded = self.entries(0, self.n_entries)
         return self._loaded
 
-    def find(self, pulse_id: int) -> int | None:
-        """Return the position of the last valid record of `pulse_id`; None if there is none."""
-        if self.is_sealed and self._sealed is not None and self._sealed.is_ascending:
-            position = self._search(pulse_id, self._sealed)
-            _, place = self._entry(position)
+    def get(self, pulse_id: int) -> tuple[bool, Record | None]:
+        """Return whether there is an undamaged entry for `pulse_id`, and its record; None if it is damaged.
+
+        Of several the last one counts.
+        """
+        sealed = self._sealed or (self._sealed if self.is_sealed else None)
+        if sealed is not None and sealed.is_ascending:
+            position, entry = self._search(pulse_id, sealed)
+            record = self._record(position, entry)
+            if record is not None and record.pulse_id == pulse_id:
+                return True, record  # and its entry is as good: it led there, and holds the same
+            place = place_of(entry, self._data_bytes)
             if place is not None and place[0] == pulse_id:
-                return position
+                return True, None
+        found = self._find(pulse_id)
+        return found is not None, None if found is None else self._record(found, self._entry(found))
+
+    def _find(self, pulse_id: int) -> int | None:
+        """Return the position of the last valid record of `pulse_id`; None if there is none."""
         entries = self.load()
         if self._n_ordered != len(entries):
             positions = np.flatnonzero(self.valid(entries))
@@ -223,28 +237,42 @@ class Segment:
         i = int(np.searchsorted(pulse_ids, pulse_id, "right")) - 1
         return int(positions[i]) if i >= 0 and pulse_ids[i] == pulse_id else None
 
-    def record(self, position: int) -> Record | None:
-        """Read one record; None if it is damaged."""
-        entry, place = self._entry(position)
-        if place is None:
+    def _entry(self, position: int) -> bytes:
+        return os.pread(self._index, ENTRY.itemsize, position * ENTRY.itemsize)
+
+    def _record(self, position: int, entry: bytes) -> Record | None:
+        """Read the record of an entry, itself perhaps damaged; None if they do not agree."""
+        where = where_of(entry, self._data_bytes)
+        if where is None:
             return None
-        _, offset, n_bytes = place
+        offset, n_bytes = where
         return unpack_one(spare.read(self._data, n_bytes, offset), entry, self.number + position)
 
-    def _entry(self, position: int) -> tuple[bytes, tuple[int, int, int] | None]:
-        entry = os.pread(self._index, ENTRY.itemsize, position * ENTRY.itemsize)
-        return entry, place_of(entry, os.fstat(self._data).st_size)
+    @property
+    def _data_bytes(self) -> int:
+        """Size of the data file, which changes no more once the segment is sealed."""
+        if self._sealed is None:
+            return os.fstat(self._data).st_size
+        if self._size < 0:
+            self._size = os.fstat(self._data).st_size
+        return self._size
 
-    def _search(self, pulse_id: int, summary: Summary) -> int:
-        """Return where a pulse id is, or would be: first where it is if none is missing, then by halves."""
-        pulse_ids, n, low = _PulseIds(self._index), summary.n_records, summary.low_pulse
-        guess = (pulse_id - low) * (n - 1) // max(1, summary.high_pulse - low)
-        if not 0 <= guess < n:
-            return bisect_left(pulse_ids, pulse_id, 0, n)
-        there = pulse_ids[guess]
-        if there == pulse_id:
-            return guess
-        return bisect_left(pulse_ids, pulse_id, *((guess, n) if there < pulse_id else (0, guess)))
+    def _search(self, pulse_id: int, summary: Summary) -> tuple[int, bytes]:
+        """Return where a pulse id is, or would be, and the entry there.
+
+        First where it is if none is missing, then by halves.
+        """
+        _, _, n, low, high, *_ = summary
+        guess = (pulse_id - low) * (n - 1) // (high - low or 1)
+        first, stop = 0, n
+        if 0 <= guess < n:
+            entry = self._entry(guess)
+            there = pulse_id_of(entry)
+            if there == pulse_id:
+                return guess, entry
+            first, stop = (guess, n) if there < pulse_id else (0, guess)
+        position = bisect_left(_PulseIds(self._index), pulse_id, first, stop)
+        return position, self._entry(position)
 
     def valid(self, entries: Entries) -> NDArray[np.bool_]:
         """Return which entries are undamaged and point into the data."""
@@ -260,8 +288,8 @@ class Segment:
         )
         return valid
 
-    def records(self, entries: Entries, numbers: Sequence[int]) -> Iterator[Record | None]:
-        """Read the records of valid `entries`, in this order; None where one is damaged.
+    def records(self, entries: Entries, numbers: Sequence[int]) -> Iterator[tuple[Iterator[Record], int]]:
+        """Read the records of valid `entries`, in this order: blocks of whole ones, how many are damaged.
 
         `numbers` are the numbers that the records get.
         """
@@ -275,7 +303,7 @@ class Segment:
                 last = int(np.searchsorted(end[first:stop], base + READ_BYTES, "right")) + first
                 last = max(last, first + 1)
                 block = spare.read(self._data, int(end[last - 1]) - base, base)
-                yield from unpack(block, base, entries[first:last], numbers[first:last])
+                yield unpack(block, base, entries[first:last], numbers[first:last])
                 first = last
 
 

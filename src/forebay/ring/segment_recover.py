@@ -61,7 +61,8 @@ def _whole(segment: Segment) -> tuple[int, int]:
     entries = segment.load()
     for i in np.flatnonzero(segment.valid(entries))[::-1]:
         last = entries[i : i + 1]
-        if next(segment.records(last, [0])) is not None:
+        _, n_damaged = next(segment.records(last, [0]))
+        if not n_damaged:
             return int(i) + 1, int(last["offset"][0] + last["n_bytes"][0])
     return 0, HEADER_BYTES
 
