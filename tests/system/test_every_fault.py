@@ -104,7 +104,7 @@ def record_without_drops(tmp_path, tmp_path_factory, free_udp_port, faults: str,
         drops = sum(counters[f"module {m}"]["kernel_drop"] for m in range(N_MODULES))
         if not drops and counters["builder"]["late"] <= N_MODULES * LATE_AT_LEAPS:
             return options, *result
-    pytest.fail(f"this machine loses packets at {rate_hz} pulses a second: forebay doctor says why")
+    pytest.fail(f"this machine loses packets at {rate_hz} pulses a second (see forebay doctor): {counters}")
 
 
 def test_every_hurt_pulse_is_flagged_and_no_other(tmp_path, tmp_path_factory, free_udp_port):

@@ -86,7 +86,7 @@ class RingFollower:
         self.ring.close()
         self.ring = ring
         self._n_lost_before += self._reader.n_lost
-        self._reader = ring.reader("oldest")
+        self._reader = ring.reader(0)  # what has left it already counts as lost
         self._is_over = False
 
     def close(self) -> None:
