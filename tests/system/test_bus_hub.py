@@ -12,7 +12,8 @@ from forebay.config import Config
 from forebay.errors import BusError, StreamError
 from forebay.run.bus import connect, link
 from forebay.run.bus.hub import Hub, running_hub
-from forebay.run.bus.protocol import MAX_FRAME_BYTES, SOCKET, Ping, Said, encode
+from forebay.run.bus.presence import Presence
+from forebay.run.bus.protocol import MAX_FRAME_BYTES, SOCKET, Leave, Ping, Said, encode
 
 from .bus_stand import HubStand, drain, request, take
 from .stand import Program, wait_until
@@ -83,6 +84,24 @@ def test_malformed_words_of_a_client_are_counted(tmp_path, stand):
         bus.declare("record", ["#"])
         wait_until(lambda: hub.counters["malformed"] == 5, lambda: str(hub.counters))
         bus.close()
+
+
+def test_the_farewell_of_a_client_that_is_gone_already_is_not_foreign(tmp_path, stand):
+    config = stand.config.model_copy(
+        update={"state_dir": tmp_path / "other", "runtime_dir": tmp_path / "run"}
+    )
+    client = "ab" * 16
+    with running_hub(config) as hub, zmq.Context() as context, context.socket(zmq.DEALER) as peer:
+        presence = Presence(config.runtime_dir, client)
+        peer.setsockopt(zmq.IDENTITY, client.encode())
+        peer.connect(f"ipc://{config.runtime_dir / SOCKET}")
+        peer.send(encode(Said(1, Ping())))
+        wait_until(lambda: client in hub._clients, "the hub knows it")
+        presence.close()
+        wait_until(lambda: client not in hub._clients, "the hub sees that it is gone")
+        peer.send(encode(Said(2, Leave(0))))
+        wait_until(lambda: hub.counters["afterwards"] == 1, lambda: str(hub.counters))
+        assert hub.counters["foreign"] == 0
 
 
 def test_a_second_hub_is_refused(stand, tmp_path):

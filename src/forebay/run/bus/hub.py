@@ -42,6 +42,7 @@ GRACE_S = 3.0
 
 _TOKENS_S = 600.0
 _KNOWN_ANSWERS = 1024
+_KNOWN_GONE = 64
 _QUEUED = 10_000
 _CLIENT = re.compile(rb"[0-9a-f]{32}")
 _DONTWAIT = int(zmq.DONTWAIT)
@@ -57,7 +58,7 @@ class Hub:
     ----------
     counters:
         ``requests`` taken, ``handed`` out, ``told`` and ``not_told`` messages, ``malformed`` words, and
-        words of ``foreign`` peers.
+        words of ``foreign`` peers, and of clients ``afterwards``, when they were gone.
 
     Raises
     ------
@@ -94,6 +95,7 @@ class Hub:
         self._clients: dict[str, OrderedDict[int, bytes]] = {
             client: OrderedDict() for client in self._journal.clients()
         }
+        self._gone: deque[str] = deque(maxlen=_KNOWN_GONE)
         self._asking: dict[str, deque[Hand]] = {}
         self._listening: dict[Hand, tuple[str, str]] = {}
         self._n_told: dict[Hand, int] = {}
@@ -101,7 +103,9 @@ class Hub:
         self._answering: dict[str, Hand] = {}
         self._grace_until = time.monotonic() + GRACE_S
         self._failing = False
-        self.counters = dict.fromkeys(("requests", "handed", "told", "not_told", "malformed", "foreign"), 0)
+        self.counters = dict.fromkeys(
+            ("requests", "handed", "told", "not_told", "malformed", "foreign", "afterwards"), 0
+        )
 
     def run(self, stop: threading.Event) -> None:
         """Serve until `stop`."""
@@ -165,6 +169,9 @@ class Hub:
             except zmq.Again:
                 break
             client = parts[0].decode("ascii", "replace")
+            if len(parts) == 2 and client in self._gone:  # its farewell; its lock was quicker
+                self.counters["afterwards"] += 1
+                continue
             if len(parts) != 2 or not _CLIENT.fullmatch(parts[0]) or not self._knows(client):
                 self._count_bad("foreign", f"{len(parts) - 1} parts of a peer that is no client")
                 continue
@@ -353,6 +360,7 @@ class Hub:
                 _log("a worker ended with a request in hand; it waits again", client=client, queues=queues)
             self._forget_end(client, 0)
             del self._clients[client]
+            self._gone.append(client)
 
     def _forget_end(self, client: str, end: int) -> None:
         def is_it(hand: Hand) -> bool:
