@@ -24,6 +24,8 @@ camera_app.add_typer(control_app, name="control")
 PortOption = Annotated[int, typer.Option("--port", min=0, max=65535, help="UDP port of the receiver.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print counts as JSON.")]
 IpArgument = Annotated[str, typer.Argument(metavar="[IP]", help="Of the publisher; 0.0.0.0 binds.")]
+_SILENT_S = 2.0
+_WIDE = 80  # columns of the face and of the text beside it
 PublishedPort = Annotated[int, typer.Argument(metavar="[PORT]", min=1, max=65535, help="Of the publisher.")]
 
 
@@ -178,39 +180,51 @@ def view(
     from rich.console import Console
     from rich.live import Live
 
-    from forebay.cli.camera_face import ModuleRates, face_text, in_words, save_face
+    from forebay.cli.camera_face import face_text, in_words
+    from forebay.cli.camera_png import save_face
+    from forebay.cli.module_rates import ModuleRates
     from forebay.errors import StreamError
     from forebay.service.process import stop_on_signal
     from forebay.stream.readouts import ReadoutListener
     from forebay.wire.camera_map import FaceLayout
+
+    def is_narrow() -> bool:
+        return console.width < _WIDE
 
     layout = FaceLayout.parse(order, by_columns)
     if wait is None and png is not None:
         wait = 10.0
     listener, rates = ReadoutListener(ip, port), ModuleRates()
     since = time.monotonic()
+    console = Console()
+    newest, said = None, [""]
     try:
-        with stop_on_signal() as stop, Live(console=Console(), refresh_per_second=10) as live:
+        with stop_on_signal() as stop, Live(console=console, refresh_per_second=10) as live:
             n = 0
             live.update(f"waiting for readouts from {listener.endpoint}")
             while not stop.is_set() and (count is None or n < count):
                 readouts = listener.read(0.1)
+                silent_s = time.monotonic() - since
                 if not len(readouts):
-                    if wait is not None and time.monotonic() - since > wait:
+                    if wait is not None and silent_s > wait:
                         raise StreamError(
                             f"No readout came from {listener.endpoint} in {wait:g} s.",
                             "See what its assembler says, or wait longer: --wait SECONDS.",
                         )
+                    if newest is not None and silent_s > _SILENT_S:
+                        alarm = f"NO READOUT FOR {silent_s:.0f} s"
+                        live.update(face_text(newest, said, layout, alarm=alarm, is_narrow=is_narrow()))
                     continue
-                since = time.monotonic()
+                since, newest = time.monotonic(), readouts[-1]
                 if png is not None:
-                    save_face(readouts[-1], png, layout)
-                    live.update("\n".join([str(png), *in_words(readouts[-1])]))
+                    save_face(newest, png, layout)
+                    live.update("\n".join([str(png), *in_words(newest)]))
                     break
                 n += len(readouts)
                 rates.add(readouts)
-                said = ", ".join(f"{name} {value}" for name, value in listener.counters.items())
-                live.update(face_text(readouts[-1], [said, *rates.lines(layout)], layout))
+                counts = ", ".join(f"{name} {n}" for name, n in listener.counters.items() if n)
+                said = [*rates.lines(layout), counts, listener.endpoint]
+                live.update(face_text(newest, said, layout, is_narrow=is_narrow()))
     finally:
         listener.close()
 

@@ -1,69 +1,27 @@
-"""The face of a camera as a picture, in the terminal and as PNG."""
+"""The face of a camera in the terminal: a picture, and what there is to know about it."""
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Sequence
-from pathlib import Path
+from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from forebay.cli.picture import colours
-from forebay.errors import ConfigError, StoreError
-from forebay.wire.camera_map import MODULES_OF_ROW, FaceLayout
+from forebay.cli.picture import colours, limits
+from forebay.wire.camera_map import FaceLayout
 from forebay.wire.ssreadout import present
 from forebay.wire.target import N_MODULES
 
 _EMPTY = 0, 0, 0  # beside the camera
 _MISSING = 90, 30, 30  # a module that did not come
-_PNG_PIXEL = 10  # points of a pixel, both ways
 _MODULE = 8  # pixels of a module, both ways
+_SCALE = 12  # steps of the scale of colours
+_WIDTH = 30  # of lines beside the face, in a terminal of 80 columns
+_YEAR_2000, _YEAR_2100 = 946_684_800 * 10**9, 4_102_444_800 * 10**9
 _NUMBERED = FaceLayout()
-
-
-class ModuleRates:
-    """How often each module was in the readouts of the last seconds, by their time tags.
-
-    Parameters
-    ----------
-    over_ns:
-        How far back; older readouts are forgotten.
-    """
-
-    def __init__(self, over_ns: int = 5 * 10**9) -> None:
-        self._over_ns = over_ns
-        self._times: NDArray[np.int64] = np.empty(0, np.int64)
-        self._there: NDArray[np.bool_] = np.empty((0, N_MODULES), bool)
-
-    def add(self, readouts: NDArray[np.void]) -> None:
-        """Take readouts, (readout,) of `forebay.wire.ssreadout.READOUT`, oldest first."""
-        if not len(readouts):
-            return
-        times = np.concatenate([self._times, readouts["time_ns"].astype(np.int64)])
-        there = np.concatenate([self._there, present(readouts)])
-        recent = np.abs(times - times[-1]) <= self._over_ns  # also where the clock was set back
-        self._times, self._there = times[recent], there[recent]
-
-    @property
-    def hz(self) -> NDArray[np.float64]:
-        """Return the rate of each module, (module,); 0 before there are two readouts."""
-        if len(self._times) < 2 or self._times[-1] <= self._times[0]:
-            return np.zeros(N_MODULES)
-        seconds = (self._times[-1] - self._times[0]) * 1e-9
-        period = seconds / (len(self._times) - 1)
-        found: NDArray[np.float64] = self._there.sum(axis=0) / (seconds + period)
-        return found
-
-    def lines(self, layout: FaceLayout = _NUMBERED) -> list[str]:
-        """Say the rates of all modules, in the rows of the camera, and which lose readouts."""
-        hz = self.hz
-        rows = []
-        for modules in layout.rows:
-            row = " ".join(f"{hz[module]:7.1f}" for module in modules)
-            rows.append(row.center(8 * max(MODULES_OF_ROW)).rstrip())
-        slow = [f"{i} ({100 * (1 - one / hz.max()):.1f} %)" for i, one in enumerate(hz) if one < hz.max()]
-        return ["readouts/s of each module:", *rows, f"modules that lose: {', '.join(slow) or 'none'}"]
 
 
 def face_colours(readout: np.void, layout: FaceLayout = _NUMBERED) -> NDArray[np.uint8]:
@@ -80,51 +38,98 @@ def face_colours(readout: np.void, layout: FaceLayout = _NUMBERED) -> NDArray[np
     return found
 
 
-def save_face(readout: np.void, path: Path, layout: FaceLayout = _NUMBERED) -> None:
-    """Write the face of a readout as PNG, a thin line between modules.
+def face_text(
+    readout: np.void,
+    said: Sequence[str] = (),
+    layout: FaceLayout = _NUMBERED,
+    *,
+    alarm: str = "",
+    is_narrow: bool = False,
+) -> Any:
+    """Return the face for a terminal of many colours, two rows of pixels a line, and lines of text beside it.
 
-    Raises
-    ------
-    ConfigError
-        If Pillow is not installed.
-    StoreError
-        If the file cannot be written.
+    Parameters
+    ----------
+    said:
+        Lines of text behind those that say what the readout is; `alarm`, if any, comes before all.
+    is_narrow:
+        The text comes before the face, for terminals of less than 80 columns.
     """
-    try:
-        from PIL import Image
-    except ImportError as error:
-        raise ConfigError("Pictures need Pillow.", "Install it: pip install 'forebay[picture]'") from error
-    points = face_colours(readout, layout).repeat(_PNG_PIXEL, axis=0).repeat(_PNG_PIXEL, axis=1)
-    points[:: _MODULE * _PNG_PIXEL] = points[:, :: _MODULE * _PNG_PIXEL] = _EMPTY
-    try:
-        Image.fromarray(points).save(path)
-    except (OSError, ValueError) as error:
-        raise StoreError(f"Cannot write {path}: {error}.", "Name a file that ends in .png.") from error
-
-
-def face_text(readout: np.void, said: Sequence[str] = (), layout: FaceLayout = _NUMBERED) -> Any:
-    """Return the face for a terminal of many colours, two rows of pixels a line, and lines of text below."""
     from rich.text import Text
 
-    pixels = face_colours(readout, layout)
-    text = Text()
-    for upper, lower in zip(pixels[::2], pixels[1::2], strict=True):
-        for (r, g, b), (r2, g2, b2) in zip(upper.tolist(), lower.tolist(), strict=True):
-            text.append("▀", f"rgb({r},{g},{b}) on rgb({r2},{g2},{b2})")
-        text.append("\n")
-    text.append("\n".join([*in_words(readout), *said]))
+    words = [
+        Text(part) for line in (*in_words(readout), *said) for part in textwrap.wrap(line, _WIDTH) or [""]
+    ]
+    words.insert(1, _scale(readout["data"]))
+    if alarm:
+        words.insert(0, Text(alarm, "bold white on red"))
+    face = _face_lines(readout, layout)
+    if is_narrow:
+        lines = [*words, *face]
+    else:
+        gap = Text("  ")
+        lines = [gap.join([left, right]) for left, right in zip(face, words, strict=False)]
+        lines += face[len(words) :] + [
+            Text(" " * face[0].cell_len).append("  ").append_text(one) for one in words[len(face) :]
+        ]
+    text = Text("\n").join(lines)
+    text.no_wrap, text.overflow = True, "crop"
     return text
 
 
+def _face_lines(readout: np.void, layout: FaceLayout) -> list[Any]:
+    """Return the lines of a face; in each module that is missing stands its number."""
+    from rich.text import Text
+
+    pixels = face_colours(readout, layout)
+    signs = np.full((len(pixels) // 2, pixels.shape[1]), "▀")
+    there = present(np.asarray(readout)[None])[0]
+    for module, (row, column) in layout.corners.items():
+        if not there[module]:
+            number = f"{module:^{_MODULE}}"
+            signs[row // 2 + 1, column : column + _MODULE] = [sign if sign != " " else "▀" for sign in number]
+    lines = []
+    for i, line in enumerate(signs):
+        text = Text()
+        for sign, (r, g, b), (r2, g2, b2) in zip(
+            line, pixels[2 * i].tolist(), pixels[2 * i + 1].tolist(), strict=True
+        ):
+            colour = f"rgb({r},{g},{b})" if sign == "▀" else "bold white"
+            text.append(sign, f"{colour} on rgb({r2},{g2},{b2})")
+        lines.append(text)
+    return lines
+
+
+def _scale(data: NDArray[np.float64]) -> Any:
+    """Return the colours from the darkest to the lightest, with the amplitudes that they stand for."""
+    from rich.text import Text
+
+    known = data[~np.isnan(data)]
+    if not known.size:
+        return Text("no amplitudes")
+    low, high = limits(known)
+    text = Text(f"{low:.1f} ")
+    for r, g, b in colours(np.linspace(0, 1, _SCALE)[None])[0].tolist():
+        text.append("█", f"rgb({r},{g},{b})")
+    return text.append(f" {high:.1f} mV")
+
+
 def in_words(readout: np.void) -> list[str]:
-    """Say which readout it is, what is missing of it, and between what its amplitudes lie."""
+    """Say which readout it is, how many modules are in it and which are not, and its amplitudes."""
     there = present(np.asarray(readout)[None])[0]
     missing = ", ".join(map(str, np.flatnonzero(~there)))
     data = readout["data"][there]
-    time_s = int(readout["time_ns"]) / 1e9
-    said = [f"readout {readout['number']}  time tag {time_s:.6f} s  {int(there.sum())} modules"]
+    said = [f"readout {readout['number']}", _time(int(readout["time_ns"]))]
+    said.append(f"{int(there.sum())} of {N_MODULES} modules")
     if missing:
-        said[0] += f", missing {missing}"
+        said.append(f"MISSING {missing}")
     if data.size:
-        said.append(f"{data.min():.1f} to {data.max():.1f} mV, mean {data.mean():.1f} mV")
+        said.append(f"{data.min():.1f}..{data.max():.1f}, mean {data.mean():.1f} mV")
     return said
+
+
+def _time(time_ns: int) -> str:
+    """Say a time tag as UTC, or in seconds where the clock of the camera does not count from 1970."""
+    if not _YEAR_2000 <= time_ns < _YEAR_2100:
+        return f"time tag {time_ns / 1e9:.6f} s"
+    return datetime.fromtimestamp(time_ns // 10**6 / 1e3, UTC).strftime("%Y-%m-%d %H:%M:%S.%f")[:-3] + " UTC"

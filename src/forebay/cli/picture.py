@@ -35,9 +35,15 @@ def save_mean_image(file: Path, picture: Path) -> int:
     return n_images
 
 
+def limits(image: NDArray[np.float64]) -> tuple[float, float]:
+    """Return the values that the darkest and the lightest colour stand for."""
+    low, high = np.percentile(image, [1, 99.8])
+    return float(low), float(high)
+
+
 def colours(image: NDArray[np.float64]) -> NDArray[np.uint8]:
     """Return (row, column, 3) colours for the values of an image."""
-    low, high = np.percentile(image, [1, 99.8])
+    low, high = limits(image)
     scaled = np.clip((image - low) / max(high - low, 1e-9), 0, 1)
     steps = np.linspace(0, 1, len(_COLOURS))
     return np.stack([np.interp(scaled, steps, _COLOURS[:, i]) for i in range(3)], axis=-1).astype(np.uint8)

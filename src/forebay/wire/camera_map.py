@@ -101,6 +101,15 @@ class FaceLayout:
         ends = np.cumsum(MODULES_OF_ROW).tolist()
         return [self.order[end - n : end] for n, end in zip(MODULES_OF_ROW, ends, strict=True)]
 
+    @property
+    def corners(self) -> dict[int, tuple[int, int]]:
+        """Row and column of the upper left pixel of each module."""
+        found = {}
+        for i_row, of_row in enumerate(self.rows):
+            for i, module in enumerate(of_row):
+                found[module] = (i_row * _SIDE, ((_MOST - len(of_row)) // 2 + i) * _SIDE)
+        return found
+
     def picture(self, data: Array) -> NDArray[np.float64]:
         """Return the picture of the camera's face, (row, column) of pixels; NaN where there is none.
 
@@ -113,10 +122,8 @@ class FaceLayout:
         modules = mapped(np.asarray(data), "ssl2colrow").reshape(N_MODULES, _SIDE, _SIDE)
         if self.by_columns:
             modules = modules.swapaxes(1, 2)
-        for i_row, of_row in enumerate(self.rows):
-            for i, module in enumerate(of_row):
-                row, column = i_row * _SIDE, ((_MOST - len(of_row)) // 2 + i) * _SIDE
-                picture[row : row + _SIDE, column : column + _SIDE] = modules[module]
+        for module, (row, column) in self.corners.items():
+            picture[row : row + _SIDE, column : column + _SIDE] = modules[module]
         return picture
 
 
