@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from forebay.errors import StoreError
 from forebay.store.larpix_chips import version_from_control
+from forebay.store.larpix_heap import UnlikeError, read_values
 from forebay.store.larpix_manifest import ChipRegisters
 from forebay.wire.larpix.row import FLAGGED_ROW, OLD_NAMES, ROW, WIDE_ROW, Rows
 from forebay.wire.pacman_batch import PacmanArrays
@@ -181,11 +182,17 @@ class RawFile(_Opened):
     def read(self, start: int = 0, end: int | None = None) -> RawMessages:
         """Return messages `start` to before `end`."""
         end = len(self) if end is None else min(end, len(self))
-        messages = self.file["msgs"][start:end]
         groups = self.file["msg_headers"][start:end]["io_groups"]
-        lengths = np.fromiter(map(len, messages), np.int64, len(messages))
-        data = np.concatenate(messages) if len(messages) else np.zeros(0, np.uint8)
+        try:
+            data, lengths = read_values(self.file["msgs"], start, end)
+        except UnlikeError:
+            data, lengths = self._one_by_one(start, end)
         return RawMessages(data, lengths, groups)
+
+    def _one_by_one(self, start: int, end: int) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+        messages = self.file["msgs"][start:end]
+        lengths = np.fromiter(map(len, messages), np.int64, len(messages))
+        return np.concatenate(messages) if len(messages) else np.zeros(0, np.uint8), lengths
 
     def blocks(self, n: int = 10240) -> Iterator[RawMessages]:
         """Yield all messages, `n` at a time."""
