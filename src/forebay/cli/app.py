@@ -142,7 +142,7 @@ def serve(
     role: Annotated[
         str,
         typer.Argument(
-            help="hub, receive, assemble, buffer, live, publish, epics, bsread, camera, boards, monitor, "
+            help="hub, receive, assemble, buffer, live, publish, epics, bsread, camera, inlet, boards, monitor, "
             "record, retrieve or gateway."
         ),
     ],
