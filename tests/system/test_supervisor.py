@@ -8,6 +8,7 @@ import socket
 import time
 
 import pytest
+import yaml
 from tests.system.stand import Stand, free_ports, wait_until
 
 pytestmark = pytest.mark.system
@@ -126,7 +127,16 @@ def test_a_second_supervisor_of_the_same_hub(stand):
     first = stand.run()
     second = stand.forebay("run", stand.config_path)
     assert second.code == 1
-    assert "hub.bus ended with exit code 1" in second.err
+    assert f"forebay runs here already with {stand.config_path} (process {first.pid}). See it" in second.err
+    other = stand.config_path.with_name("other.yaml")
+    other.write_text(yaml.safe_dump(stand.settings), encoding="utf-8")
+    third = stand.forebay("run", other)
+    assert third.code == 1
+    assert f"already with {stand.config_path} (process {first.pid}). Both would use" in third.err
+    assert f"two lines in {other}: `runtime_dir: run` and `state_dir: state`" in third.err
+    asked = stand.forebay("status", "--once", "-c", other)
+    assert f"Note: what runs here was started with {stand.config_path}, not with {other}" in asked.err
+    assert "Note" not in stand.forebay("jobs", "-c", stand.config_path).err
     assert set(states(stand).values()) == {"ready"}
     assert first.stop().code == 0, first
 

@@ -1,5 +1,6 @@
 """How everything stands, put together from what was written here and heard of others."""
 
+import os
 import time
 from dataclasses import dataclass, field
 
@@ -7,9 +8,10 @@ import msgspec
 import pytest
 
 from forebay.config import Config
+from forebay.errors import ServiceError
 from forebay.run.owner import host_name, owner
 from forebay.run.values import RunStatus, ServiceStatus, Status
-from forebay.service.board import Board
+from forebay.service.board import Board, check_alone, others
 from forebay.service.child import ServiceReport
 from forebay.service.overview import look
 
@@ -79,6 +81,22 @@ def test_what_a_dead_supervisor_wrote_does_not_count(config, tmp_path):
     assert look(config, None).services[0].state == "not running"
     (tmp_path / "supervisor-2.json").write_text("{")
     assert look(config, None).services[0].state == "not running"
+
+
+def test_only_who_certainly_lives_here_is_in_the_way(config, tmp_path):
+    """What a host of another name or another container wrote may be left from before: it keeps nobody out."""
+    hub = ServiceReport(name="hub.bus", state="ready")
+    me = owner("supervisor")
+    for left in (me.replace(" on ", " on not-"), me.replace(", ", ", 0"), owner("supervisor", 2**22 + 1)):
+        write(tmp_path, hub, supervisor=left)
+        check_alone(config, tmp_path / "forebay.yaml")
+        assert others(config, tmp_path / "forebay.yaml") == []
+    write(tmp_path, ServiceReport(name="receive.jf", state="ready"))
+    check_alone(config, tmp_path / "forebay.yaml")  # of many hosts: they share no hub
+    write(tmp_path, hub)
+    assert len(others(config, tmp_path / "forebay.yaml")) == 1
+    with pytest.raises(ServiceError, match=f"process {os.getpid()}"):
+        check_alone(config, tmp_path / "forebay.yaml")
 
 
 def test_other_hosts_are_heard(config):

@@ -14,6 +14,7 @@ import typer
 if TYPE_CHECKING:
     import threading
 
+    from forebay.config import Config
     from forebay.job import Job
     from forebay.run.operator import Operator
 
@@ -66,12 +67,25 @@ def operator_of(config: Path, hint: str = "") -> Iterator[Operator]:
     try:
         catalog = open_catalog(loaded)
         try:
+            warn_of_others(loaded, config)
             with Operator(loaded, bus, catalog, who=getpass.getuser()) as operator:
                 yield operator
         finally:
             catalog.close()
     finally:
         bus.close()
+
+
+def warn_of_others(loaded: Config, config: Path) -> None:
+    """Say so if what runs here was started with another configuration: it would do what that one says."""
+    from forebay.service.board import others
+
+    for board in others(loaded, config) if loaded.bus == "embedded" else ():
+        print(
+            f"Note: what runs here was started with {board.config}, not with {config.resolve()}. "
+            "Two that run side by side need each a runtime_dir and a state_dir of its own.",
+            file=sys.stderr,
+        )
 
 
 def see_through(

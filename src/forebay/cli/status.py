@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from forebay.cli.control import DEFAULT_CONFIG, ConfigOption, JsonOption
+from forebay.cli.control import DEFAULT_CONFIG, ConfigOption, JsonOption, warn_of_others
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -50,6 +50,7 @@ def status(
     from forebay.service.process import stop_on_signal
 
     loaded = load(config)
+    warn_of_others(loaded, config)
     console = Console()
     if json or once or not console.is_terminal:
         with _operator(loaded) as (operator, reason):

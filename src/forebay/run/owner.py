@@ -38,6 +38,12 @@ def is_gone(text: str) -> bool:
     return birth.endswith("-") or birth != found["birth"]
 
 
+def is_here(text: str) -> bool:
+    """Whether that process certainly lives, on this host and in sight."""
+    found = _TEXT.match(text)
+    return found is not None and found["host"] == host_name() and found["birth"] == _birth(int(found["pid"]))
+
+
 def _exists(pid: int) -> bool:
     """Whether there is a process of that number, which the kernel says also where /proc is hidden."""
     try:

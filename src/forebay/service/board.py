@@ -12,9 +12,9 @@ from pathlib import Path
 import msgspec
 
 from forebay.config import Config
-from forebay.errors import BusError
+from forebay.errors import BusError, ServiceError
 from forebay.ports import Bus, Message
-from forebay.run.owner import host_name, is_gone, owner
+from forebay.run.owner import host_name, is_gone, is_here, owner
 from forebay.runtime import private_directory
 from forebay.service.child import ServiceReport
 from forebay.service.process import say
@@ -59,6 +59,28 @@ def read_boards(runtime_dir: Path) -> list[Board]:
         if not is_gone(board.supervisor):
             boards.append(board)
     return boards
+
+
+def others(config: Config, config_path: Path) -> list[Board]:
+    """Return what supervisors of other configurations wrote that use this runtime directory now."""
+    mine = str(config_path.resolve())
+    return [one for one in read_boards(config.runtime_dir) if is_here(one.supervisor) and one.config != mine]
+
+
+def check_alone(config: Config, config_path: Path) -> None:
+    """Raise `ServiceError` if another supervisor has the hub of this runtime directory."""
+    for board in read_boards(config.runtime_dir):
+        if not is_here(board.supervisor) or not any(one.name.startswith("hub.") for one in board.services):
+            continue
+        process = board.supervisor.partition("(pid ")[2].partition(",")[0]
+        what = f"forebay runs here already with {board.config} (process {process})."
+        if board.config == str(config_path.resolve()):
+            raise ServiceError(what, f"See it: forebay status. Stop it: kill {process}")
+        raise ServiceError(
+            f"{what} Both would use {config.runtime_dir} and {config.state_dir}.",
+            f"Stop it; or keep them apart with two lines in {config_path}: "
+            "`runtime_dir: run` and `state_dir: state`, folders beside that file.",
+        )
 
 
 class Teller:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from forebay.config import Config
 from forebay.errors import ServiceError
-from forebay.service.board import Teller
+from forebay.service.board import Teller, check_alone
 from forebay.service.child import FAILING_AFTER, Child, ServiceReport
 from forebay.service.inbox import Inbox
 from forebay.service.process import LogFormat, notify, say
@@ -50,8 +50,11 @@ class Supervisor:
         Raises
         ------
         ServiceError
-            If a service does not get ready at the first start: a configuration that cannot work.
+            If a service does not get ready at the first start: a configuration that cannot work; or another
+            supervisor has the hub of the same runtime directory.
         """
+        if any(role == "hub" for role, _ in services_of(self._config)):
+            check_alone(self._config, self._config_path)
         with Inbox(self._config.runtime_dir) as inbox:
             environment = {"NOTIFY_SOCKET": str(inbox.path)}
             arguments = ["--config", str(self._config_path), "--log-format", self._log_format]
