@@ -142,8 +142,8 @@ def serve(
     role: Annotated[
         str,
         typer.Argument(
-            help="hub, receive, assemble, buffer, live, publish, epics, bsread, camera, inlet, boards, monitor, "
-            "record, retrieve or gateway."
+            help="hub, receive, assemble, buffer, live, publish, epics, bsread, camera, inlet, boards, "
+            "monitor, record, retrieve or gateway."
         ),
     ],
     name: Annotated[str, typer.Argument(help="Name of the source; of hub, workers and gateway, any.")],
