@@ -244,6 +244,7 @@ def test_blocks_of_two_lives_of_a_service_are_one_file(config):
         1,
         0,
     )
+    assert done.result["silent"] == []
     manifest = manifest_of_stream(path_of(config, "tpc"))
     assert manifest.sources["io_group_1"].missing.n == 0
     assert 0 < done.result["got"] == manifest.boards["io_group_1"].counters["words"] <= sum(n_words)

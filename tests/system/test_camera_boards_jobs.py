@@ -15,6 +15,7 @@ import pytest
 from tests.system.stand import Stand, free_ports, wait_until
 
 from forebay.api.client import Client
+from forebay.cli.job_view import is_good
 from forebay.run.bus import connect
 from forebay.run.operator import Operator
 from forebay.store.catalog import open_catalog
@@ -217,6 +218,10 @@ def test_every_word_that_was_sent_is_in_the_file(operator, sending):
 def test_time_over_and_nothing_came(operator, sending, source):
     job = ended(operator, begin(operator, source, idle_s=0.5))
     assert (job.state, job.reason, job.result["got"]) == ("finished", "nothing came for 0.5 s", 0)
+    assert (job.result["silent"], is_good(job)) == {
+        "chec": ([], True),
+        "tpc": (["io_group_1", "io_group_2"], False),
+    }[source]
     good(operator, job)
     sending(source)
     first = begin(operator, source)

@@ -127,7 +127,7 @@ def is_good(job: Job) -> bool:
         return False
     if any(source["missing"]["n"] for source in job.result.get("sources", {}).values()):
         return False
-    if job.result.get("lost") or job.result.get("restarts"):
+    if any(job.result.get(name) for name in ("lost", "restarts", "silent")):
         return False
     if set(job.parameters.get("channels", ())) & set(job.result.get("empty_channels", ())):
         return False
@@ -168,6 +168,8 @@ def _stream_rows(result: dict[str, Any]) -> Iterator[tuple[str, str]]:
     for name in ("incomplete", "not_written", "lost", "restarts"):
         if result[name]:
             yield name.replace("_", " "), str(result[name])
+    if silent := result.get("silent"):
+        yield "silent", ", ".join(silent)
 
 
 def _asked(job: Job) -> str:

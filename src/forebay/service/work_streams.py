@@ -124,7 +124,7 @@ def _outcome(
     """Return what came of it: file, size, what was received, written and lost, in the unit of the source.
 
     ``lost`` are readouts, or blocks, that the service sent and that did not come here; ``restarts`` of the
-    service leave a gap of unknown length.
+    service leave a gap of unknown length; of boards that are ``silent`` nothing came at all.
     """
     job, source = task.job, str(task.job.parameters["sources"][0])
     unit, n_got = _content(manifest)
@@ -141,6 +141,7 @@ def _outcome(
         "not_written": counted.recorder.get(f"{prefix}not_written", 0),
         "incomplete": sum(one.n_incomplete for one in manifest.sources.values()),
         **stream,
+        "silent": _silent(manifest),
         "counters": msgspec.to_builtins(counted),
     }
     n_missing = result["not_written"] + (
@@ -164,6 +165,11 @@ def _outcome(
         created_ns=time.time_ns(),
     )
     return Outcome(result, reason, failed, (file,))
+
+
+def _silent(manifest: ReadoutManifest | LarpixManifest) -> list[str]:
+    boards = manifest.boards.items() if isinstance(manifest, LarpixManifest) else ()
+    return [name for name, board in boards if not board.counters["messages"]]
 
 
 def _ends(path: Path) -> tuple[int, int]:
