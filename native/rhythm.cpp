@@ -4,6 +4,12 @@
 
 namespace forebay {
 
+namespace {
+
+constexpr std::int64_t kStep = 100'000;  // ns by which more is expected at most
+
+}  // namespace
+
 void Spacing::learn(std::size_t module, std::int64_t time_ns) {
     const std::int64_t before = newest_[module], distance = time_ns - before;
     newest_[module] = time_ns;
@@ -23,10 +29,11 @@ void Spacing::settle() {
     median_ns = *middle;
 }
 
-// Sooner than expected counts at once, for nobody is to wait; later than expected by and by.
+// Sooner than expected counts at once, for nobody is to wait; later than expected by and by, for a sender may
+// have been held up.
 void Lag::learn(std::int64_t lag_ns) {
     const std::int64_t step = lag_ns - ns;
-    ns = is_known_ && step > 0 ? ns + step / 16 : lag_ns;
+    ns = is_known_ && step > 0 ? ns + std::min(step / 16, kStep) : lag_ns;
     is_known_ = true;
 }
 
