@@ -1,11 +1,13 @@
 """Events into a file and out again, with nothing lost, torn or added; and what goes wrong is said."""
 
+import ctypes
 import errno
 import json
 import os
 import resource
 import threading
 from contextlib import contextmanager
+from types import SimpleNamespace
 
 import h5py
 import hdf5plugin  # noqa: F401 - registers the filter
@@ -17,7 +19,7 @@ from tests.small_disk import small_disk
 
 from forebay.errors import OverwrittenError, StoreError
 from forebay.event import Event
-from forebay.store import layout
+from forebay.store import layout, room
 from forebay.store.check import check_file
 from forebay.store.hdf5 import ImageFile
 from forebay.store.manifest import Counters, Recording, Request, fields_of, from_json
@@ -358,6 +360,31 @@ def test_no_room_to_close_leaves_a_part_to_recover(tmp_path, monkeypatch):
     assert names(tmp_path) == ["a.h5"]
     with h5py.File(tmp_path / "a.h5") as f:
         np.testing.assert_array_equal(f["entry/data/data"][19], event(19).arrays["data"])
+
+
+def test_what_the_disk_lost_once_is_not_forgotten(tmp_path, monkeypatch):
+    """The system tells once that it could not write; each later call succeeds, also the sync at the end."""
+    calls = []
+
+    def sync_file_range(*_args):
+        calls.append(_args)
+        ctypes.set_errno(errno.EIO)
+        return -1 if len(calls) == 9 else 0
+
+    libc = SimpleNamespace(sync_file_range=sync_file_range, fallocate=lambda *_args: 0)
+    monkeypatch.setattr(room, "_libc", lambda: libc)
+    monkeypatch.setattr(room, "_WINDOW", 2**16)
+    file = ImageFile(tmp_path / "a.h5", recording(compression="none"))
+    with pytest.raises(StoreError, match=r"Input/output error.*The disk reports errors"):
+        drain(file, [event(p) for p in range(200)])
+    with pytest.raises(StoreError, match=r"Cannot close.*forebay recover"):
+        file.close()
+    assert len(calls) == 9
+    assert names(tmp_path) == ["a.h5.part", "a.h5.part.journal"]
+    report = check_file(recover(tmp_path / "a.h5.part"))
+    assert report.is_good, report.problems
+    with h5py.File(tmp_path / "a.h5") as f:
+        assert len(f["entry/data/data"]) == file.counters["written"] > 5
 
 
 def test_a_disk_that_is_full_from_the_start(tmp_path):

@@ -32,8 +32,10 @@ WRITER = (
 import os, sys
 from pathlib import Path
 from forebay.event import Event
+from forebay.store import room
 from forebay.store.hdf5 import ImageFile
 from forebay.store.manifest import Recording, Request
+room._WINDOW, room._BEHIND = 2**17, 1  # so that most of the file has left the page cache
 recording = Recording("det", (96, 64), "uint16", requested=Request(images={N_IMAGES}))
 file = ImageFile(Path(sys.argv[1]), recording)
 for p in range({N_IMAGES}):
