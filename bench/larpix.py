@@ -34,7 +34,7 @@ CASES = {
     "write packets": 50,
     "read packets": 500,
     "write raw": 2,
-    "read raw": None,
+    "read raw": 5,
     "raw to packets": None,
 }
 """Case -> how many times larpix-control's rate it should be."""
