@@ -86,6 +86,18 @@ def test_a_run_without_storage_is_prepared_with_a_warning():
     assert "No Offline storage has registered" in said["metadata"]["reason"]
 
 
+@pytest.mark.parametrize("warned", [["io_group_2 is not connected"], "all", None, [1]])
+def test_warnings_of_a_component_are_passed_on(stand, warned):
+    for state in ("READY", "RUN", "STOP"):
+        got = stand.ask(state)
+        for who in (BOARD, STORAGE) if state == "STOP" else (STORAGE, BOARD):
+            got = stand.confirm(who, got, **({"warnings": warned} if who == BOARD else {}))
+        expected = "; ".join(f"LArPix board: {one}" for one in warned) if isinstance(warned, list) else None
+        assert answer(got)["result"] == "UPDATED"
+        assert answer(got)["metadata"].get("reason") == expected
+    assert stand.core.control.last_end.endswith(expected or "")
+
+
 def test_nothing_is_updated_before_the_last_confirmation(stand):
     got = stand.confirm(STORAGE, stand.ask("READY"))
     assert answer(got) is None

@@ -144,14 +144,27 @@ class Producer(Part):
             self.n_packets = self.n_messages = 0
             self._info(BEGINNING, run=run)
             self._is_running = True
-        elif self._is_running:
+            return self._account() | _warnings(self._away())
+        if self._is_running:
             drained = self._board.drain(self)
             self._is_running = False
             self._end_run(run)
-            return self._account() | drained
-        else:
-            return {}
-        return self._account()
+            return self._account() | drained | _warnings(self._silent())
+        return _warnings(self._away()) if state == "READY" else {}
+
+    def _away(self) -> list[str]:
+        """Name the boards that are not connected; simulated ones always are."""
+        return [
+            f"{name} is not connected"
+            for name, own in self._board.counters.items()
+            if own.get("connections", 1) <= own.get("disconnections", 0)
+        ]
+
+    def _silent(self) -> list[str]:
+        """Name the boards that sent nothing in this run, or were lost in it."""
+        counters = self.counters_of_run()
+        silent = [f"nothing came of {name}" for name, own in counters.items() if not own.get("messages")]
+        return silent + [f"{name} was lost" for name, own in counters.items() if own.get("disconnections")]
 
     def _account(self) -> dict[str, Any]:
         return {
@@ -347,6 +360,10 @@ class Producer(Part):
         self._reply = self.component.reply
         self._sleep_until = time.monotonic() + min(max(float(time_in_sec), 0.0), 3600.0)
         return LATER
+
+
+def _warnings(texts: list[str]) -> dict[str, Any]:
+    return {"warnings": texts} if texts else {}
 
 
 def _addresses(registers: Any, n: int) -> Any:

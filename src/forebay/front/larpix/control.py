@@ -31,6 +31,16 @@ def differences(accounts: dict[str, dict[str, Any]]) -> list[str]:
     return remarks
 
 
+def warnings(accounts: dict[str, dict[str, Any]]) -> list[str]:
+    """Return what components did as asked, and warn of."""
+    return [
+        f"{name}: {text}"
+        for name, account in accounts.items()
+        if isinstance(texts := account.get("warnings"), list)
+        for text in texts
+    ]
+
+
 class Control:
     """State, transition under way, and the run; see `forebay.front.larpix.conductor.Conductor`."""
 
@@ -316,24 +326,26 @@ class Control:
             if done.target == "RUN" and self.run is not None:
                 remark = self._booked(self._book.begin)
             self._say("state", {"state": self.state, "run": self.run, "remark": remark})
-            self._answer(done.asker, "UPDATED", self._warning(done.target))
+            self._answer(done.asker, "UPDATED", "; ".join(self._warnings(done)))
             return
         done.remarks += differences(done.accounts)
-        self.last_end = "; ".join([done.reason, *done.remarks])
+        warned = warnings(done.accounts)
+        self.last_end = "; ".join([done.reason, *done.remarks, *warned])
         remark = self._booked(lambda run: self._book.end(run, self.last_end, done.accounts))
         if remark:
             done.remarks.append(remark)
         self._say("state", {"state": "STOP", "run": self.run, "reason": self.last_end, **done.accounts})
         if done.remarks:
-            why = f"STOP is in force, but: {'; '.join(done.remarks)}."
+            why = f"STOP is in force, but: {'; '.join([*done.remarks, *warned])}."
             self._answer(done.asker, "NOT UPDATED", why)
         else:
-            self._answer(done.asker, "UPDATED")
+            self._answer(done.asker, "UPDATED", "; ".join(warned))
         self.run, self.owner = None, ""
 
-    def _warning(self, target: str) -> str:
-        is_stored = target != "READY" or self._clients.named(STORAGE) is not None
-        return "" if is_stored else f"No {STORAGE} has registered: packets of this run are not stored."
+    def _warnings(self, done: Transition) -> list[str]:
+        is_stored = done.target != "READY" or self._clients.named(STORAGE) is not None
+        unstored = f"No {STORAGE} has registered: packets of this run are not stored."
+        return ([] if is_stored else [unstored]) + warnings(done.accounts)
 
     def _booked(self, book: Callable[[int], None]) -> str:
         """Book something of the run; return what went wrong, which must not hold up a run."""
