@@ -15,9 +15,9 @@ from forebay.store.check import check_file as check_promises
 from forebay.store.recover import recover
 from forebay.wire.bsread import HeaderCache, decode
 
-pytestmark = [pytest.mark.system, pytest.mark.timeout(600)]
-
 N_KILLS = int(os.environ.get("FOREBAY_KILLS", "8"))
+
+pytestmark = [pytest.mark.system, pytest.mark.timeout(max(600, 60 * N_KILLS))]
 
 
 @pytest.fixture
