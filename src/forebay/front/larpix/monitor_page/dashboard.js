@@ -28,6 +28,11 @@ function number(value) {
   return value >= 100 || Number.isInteger(value) ? value.toFixed(0) : value.toFixed(2);
 }
 
+function hertz(value) {
+  const text = number(value);
+  return text.includes(" ") ? `${text}Hz` : `${text} Hz`;
+}
+
 function row(cells, kind = "td") {
   const tr = document.createElement("tr");
   for (const content of cells) {
@@ -124,7 +129,7 @@ function showFifo(chips) {
       chip(one),
       number(one.words),
       ...FLAGS.map((flag) => {
-        const now = one[`${flag}_hz`] > 0 ? `, ${number(one[`${flag}_hz`])} Hz` : "";
+        const now = one[`${flag}_hz`] > 0 ? `, ${hertz(one[`${flag}_hz`])}` : "";
         return [`${number(one[flag])}${now}`, flag.endsWith("full") && now ? "bad" : ""];
       }),
     ]),
@@ -154,12 +159,12 @@ function showSystem(seen) {
 
 function show(seen) {
   const { rates } = seen;
-  byId("rate").textContent = `${number(rates.total)} Hz`;
+  byId("rate").textContent = hertz(rates.total);
   byId("rate").className = rates.total > 0 ? "good" : "bad";
   const share = rates.share < 0.999 ? `, ${(100 * rates.share).toFixed(0)} % of them counted chip by chip` : "";
   byId("run").textContent =
     `${seen.run === null ? "" : `run ${seen.run}, `}${seen.state ? `${seen.state}, ` : ""}${number(seen.words)} words, ` +
-    `mean ${number(rates.mean)} Hz${share}`;
+    `mean ${hertz(rates.mean)}${share}`;
   byId("missing").textContent = seen.missing ? `${number(seen.missing)} messages did not come to the monitor` : "";
   const most = bars(
     "seconds",
@@ -175,14 +180,14 @@ function show(seen) {
     `${rates.n_chips} chips, ${rates.n_channels} channels have sent something${some}`;
   table(
     "chips",
-    rates.chips.map((one) => [chip(one), `${number(one.rate_hz)} Hz`]),
+    rates.chips.map((one) => [chip(one), hertz(one.rate_hz)]),
   );
   table(
     "hot",
     rates.hot.map((one) => [
       [`${chip(one)} channel ${one.channel_id}`, "bad"],
       Number.isInteger(one.pixel) ? `pixel ${one.pixel}` : "",
-      `${number(one.rate_hz)} Hz`,
+      hertz(one.rate_hz),
     ]),
   );
   table(
@@ -190,7 +195,7 @@ function show(seen) {
     rates.triggers.map((one) => [
       `board ${one.io_group}`,
       `${one.kind} ${one.type}`,
-      `${number(one.rate_hz)} Hz`,
+      hertz(one.rate_hz),
       one.count,
     ]),
   );
