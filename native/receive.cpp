@@ -207,7 +207,8 @@ private:
             if (record.owner.load(std::memory_order_relaxed) != 0 && record.pulse_id == pulse &&
                 record.epoch == epoch_) {
                 const std::uint64_t bits = memory_.packet_bits(record)[number / 64];
-                refusal = (bits >> (number % 64) & 1) != 0 ? kDuplicate : kLate;
+                if ((bits >> (number % 64) & 1) == 0) return kLate;  // the rest of a frame given up: no restart
+                refusal = kDuplicate;
             }
         }
         if (refusal == kPlaced || !follows(pulse)) return refusal;

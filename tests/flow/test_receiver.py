@@ -332,6 +332,19 @@ def test_the_very_same_pulses_again_after_quiet_are_new_frames(bench):
     assert frames["epoch"].tolist() == [0, 0, 0, 1, 1, 1]
 
 
+def test_the_rest_of_a_frame_that_was_given_up_is_no_restart(bench):
+    """Its sender was held up for longer than anybody waits; the pulse must not come a second time."""
+    b = bench(timeout_s=0.02, quiet_s=0.05)
+    b.send(b.packets(1))
+    b.send(b.packets(2)[:5])
+    b.wait_for(lambda: len(b.frames) == 2)
+    b.be_quiet(0.1)
+    b.send(b.packets(2)[5:])
+    b.send(b.packets(3))
+    assert b.stop()["pulse_id"].tolist() == [1, 2, 3]
+    assert (b.counters["late"], b.counters["followed"]) == (27, 0)
+
+
 @pytest.mark.parametrize("again", [1, 90_000])
 def test_a_restart_without_quiet_costs_two_frames(bench, again):
     b = bench()
