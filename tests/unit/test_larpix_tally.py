@@ -77,6 +77,16 @@ def test_rates_are_of_the_last_seconds_and_fall_to_nothing():
     assert counted.n_words == 450
 
 
+def test_a_monitor_that_was_started_in_a_run_counts_from_the_first_data_on():
+    counted, clock = tally()
+    clock.now += 10.0  # until the process was ready
+    seconds(counted, clock, 2, [hits(100)])
+    shown = Shown(counted)
+    assert shown.rates()["total"] == pytest.approx(100)
+    assert shown.rates()["chips"][0]["rate_hz"] == pytest.approx(100)
+    assert shown.data_rate() == "100.00"
+
+
 def test_the_mean_is_right_beyond_100_000_packets_and_goes_down_when_data_stop():
     counted, clock = tally()
     counted.begin()

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import argparse
 import json
+import logging
 import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote
 
 from forebay.errors import ConfigError, StreamError
@@ -22,6 +23,14 @@ from forebay.stream.xylem import LogOut, RouterSocket
 
 if TYPE_CHECKING:
     from forebay.service.larpix_catalog_book import CatalogBook
+
+_WARNINGS: Final = (
+    "component lost",
+    "component failed",
+    "component refused",
+    "malformed message",
+    "not booked",
+)
 
 Messages = list[tuple[bytes, list[bytes]]]
 
@@ -140,8 +149,9 @@ def run_conductor(arguments: argparse.Namespace, stop: threading.Event) -> None:
     old = ["STOP"]
 
     def audit(what: str, fields: dict[str, Any]) -> None:
-        say(what, **fields)
-        log.say("INFO", f"{what} {json.dumps(fields, default=str)}")
+        level = logging.WARNING if what in _WARNINGS else logging.INFO
+        say(what, level, **fields)
+        log.say(logging.getLevelName(level), f"{what} {json.dumps(fields, default=str)}")
         if what in ("component registered", "component taken over"):
             web.tell("POST", "/component", {"new": fields["name"], "all": fields["all"]})
         elif what == "component lost":

@@ -23,6 +23,7 @@ from forebay.service.larpix_flow import records_of
 from forebay.service.larpix_part import TURN_S, Part
 from forebay.service.larpix_routines import RunningRoutine
 from forebay.service.larpix_routines import load as load_routines
+from forebay.service.larpix_watch import BoardWatch
 from forebay.stream.xylem import DataOut
 from forebay.wire.larpix import block, board_block
 from forebay.wire.larpix.configure import read_words, registers_read, write_words
@@ -36,6 +37,7 @@ BLOCK_BYTES: Final = 2**22
 """Bytes of messages in one DATA message, about."""
 
 _ANSWER_S = 2.0
+_LOOK_S = 1.0
 _ACTIONS = (
     "write_config",
     "read_config",
@@ -133,6 +135,7 @@ class Producer(Part):
         self._is_running = False
         self._counters_before: dict[str, dict[str, int]] = {}
         self.n_packets = self.n_messages = 0
+        self._watch, self._look_at = BoardWatch(), 0.0
 
     # The run
 
@@ -217,12 +220,22 @@ class Producer(Part):
     def turn(self) -> None:
         """Publish what has come; look after the routine."""
         self.write(self._board.read(TURN_S) or ())
+        if time.monotonic() >= self._look_at:
+            self._look_at = time.monotonic() + _LOOK_S
+            self._look()
         if self._running is not None and (done := self._running.poll()) is not None:
             self._running = None
             self._reply(done[0])
         if self._sleep_until is not None and time.monotonic() >= self._sleep_until:
             self._sleep_until = None
             self._reply("success")
+
+    def _look(self) -> None:
+        """Say of boards that went away, or are back: to the log, and to whoever sees the data."""
+        for text, is_bad in self._watch.look(self._board.counters, time.monotonic()):
+            self.say(text, logging.WARNING if is_bad else logging.INFO)
+            if self._is_running:
+                self._info(text)
 
     def close(self) -> None:
         """See `Part`."""

@@ -122,14 +122,14 @@ class Tally:
             self.seconds: deque[tuple[int, int]] = deque(maxlen=SECONDS)
             self.greatest: dict[int, float] = {}
             self._second, self._n_before = int(self._clock()), 0
-            self.begin()
+            self._begun: float | None = None
+            self._ended: float | None = None
             self._look(self._clock())
 
     def begin(self) -> None:
-        """Take it that data begin now: the mean rate is from here on."""
+        """Take it that data begin now, and not with the first that come: the mean rate is from here on."""
         with self.lock:
-            self._begun = self._clock()
-            self._ended: float | None = None
+            self._begun, self._ended = self._clock(), None
 
     def end(self) -> None:
         """Take it that data have ended."""
@@ -144,6 +144,9 @@ class Tally:
     def add(self, events: Sequence[Event]) -> None:
         """Count blocks."""
         with self.lock:
+            if events and self._begun is None:  # from here on, not from when the process was started
+                self.begin()
+                self._forget_rates()
             for event in events:
                 with self._budget.used():
                     self._add(event, is_detailed=self._budget.is_open)
@@ -175,6 +178,12 @@ class Tally:
             for pixel, rate in self.pixel_rates().items():
                 self.greatest[pixel] = max(rate, self.greatest.get(pixel, 0.0))
         return True
+
+    def _forget_rates(self) -> None:
+        self._boards, self._detail = Window(), Window()
+        self.chips.clear()
+        self.specials.clear()
+        self._look(self._clock())
 
     def _look(self, now: float) -> None:
         self.n_looks += 1
@@ -215,5 +224,7 @@ class Tally:
     @property
     def mean_hz(self) -> float:
         """Words a second from the begin of the run until now, or until its end."""
+        if self._begun is None:
+            return 0.0
         end = self._clock() if self._ended is None else self._ended
-        return self.n_words / max(end - self._begun, 1e-3) if self.n_words else 0.0
+        return self.n_words / max(end - self._begun, 1.0)

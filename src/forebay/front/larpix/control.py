@@ -98,6 +98,8 @@ class Control:
             self._begin("STOP", reason, asker, now, [missing] if missing else [])
             if asker is not None:
                 return
+        else:
+            self._say("run goes on", {"run": self.run})
         if asked is not None:
             self.ask(*asked, now)
 

@@ -88,7 +88,7 @@ function showBoards(boards) {
     "boards",
     Object.entries(boards).map(([group, one]) => [
       group,
-      number(one.rate_hz),
+      [number(one.rate_hz), one.rate_hz > 0 ? "" : "bad"],
       ...Object.values(BOARD).map((key) => [one[key], FAULTS.has(key) && one[key] ? "bad" : ""]),
       ...flags.map((flag) => [one.fifo[flag], flag.endsWith("full") && one.fifo[flag] ? "bad" : ""]),
     ]),
