@@ -193,6 +193,7 @@ def test_a_killed_daemon_is_not_mistaken_for_another_process(ssdaq):
     assert ssdaq("stop", "roa").returncode == 1
     ssdaq.good("start", "roa", "-d", ssdaq.path)
     ssdaq.good("stop", "roa")
+    assert "ended in order" in ssdaq("stop", "roa").stderr
 
 
 def test_hostile_commands_and_datagrams_disable_nothing(ssdaq):

@@ -19,7 +19,7 @@ from forebay.runtime import private_directory, socket_path
 
 _READY = b"ready"
 _ENDED, _FAILED = "ended", "failed"
-_ANOTHER = "If it has another name, say it: --instance NAME."
+_ANOTHER = "Of several, name the one: --instance NAME."
 
 
 @dataclass(frozen=True)
@@ -101,6 +101,8 @@ class PidFile:
         pid_text, start = self._words()
         if pid_text == _FAILED:
             raise ServiceError(f"{self.name} is not running: it ended because {start}", "Start it again.")
+        if pid_text == _ENDED:
+            raise ServiceError(f"{self.name} is not running: it ended in order.", _ANOTHER)
         if not pid_text.isdecimal():
             raise ServiceError(f"{self.name} is not running.", _ANOTHER)
         pid = int(pid_text)
