@@ -360,6 +360,7 @@ def test_the_front_has_every_class(name):
 def test_scripts_that_import_ssdaq_find_everything(monkeypatch):
     monkeypatch.syspath_prepend(str(Path(__file__).parents[2] / "packages" / "ssdaq" / "src"))
     modules = ("receivers", "subscribers", "core", "core.publishers", "data", "data.io")
+    modules += ("core.receiver_server", "receivers.mon_sender")
     for name in ("ssdaq", *(f"ssdaq.{one}" for one in modules)):
         module = import_module(name)
         assert all(hasattr(module, one) for one in module.__all__)

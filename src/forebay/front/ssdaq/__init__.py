@@ -38,6 +38,7 @@ _NAMES = {
     "forebay.service.readout_successor": "DataReader SSDataReaderB SSDataWriterB SSFileWriterB",
     "forebay.service.sof_writer": "LogWriter TimestampWriter TriggerWriter",
     "forebay.service.async_writers": "ASlowSignalWriter ATimestampWriter ATriggerWriter",
+    "forebay.service.receiver_server": "ReceiverMonSender ReceiverServer",
     "forebay.service.receiver_classes": (
         "LogReceiver MonitorReceiver TelDataReceiver TimestampReceiver TriggerPacketReceiver"
     ),

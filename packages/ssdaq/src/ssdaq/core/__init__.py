@@ -1,5 +1,6 @@
-"""Subscribers of SSDAQ 0.9 from which others are made."""
+"""Subscribers and receivers of SSDAQ 0.9 from which others are made."""
 
 from forebay.front.ssdaq.subscribers import AsyncSubscriber, BasicSubscriber
+from forebay.service.receiver_server import ReceiverServer
 
-__all__ = ["AsyncSubscriber", "BasicSubscriber"]
+__all__ = ["AsyncSubscriber", "BasicSubscriber", "ReceiverServer"]
