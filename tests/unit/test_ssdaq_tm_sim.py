@@ -79,7 +79,10 @@ def docker(tmp_path, monkeypatch):
 
 
 def test_modules_are_built_started_listed_and_stopped(docker):
-    assert docker("-b") == (0, [f"build -t ss-sim {docker.started.parent}"])
+    assert docker("-b") == (
+        0,
+        [f"build -t ss-sim -f {docker.started.parent / 'Dockerfile'} {docker.started.parent.parent}"],
+    )
     code, asked = docker("-r", "-N", "2", "-n", "net", "-i", "10.1.2.")
     assert code == 0
     assert asked[0] == "network inspect net"

@@ -117,7 +117,7 @@ def _docker(asked: argparse.Namespace, folder: Path) -> None:
         return
     docker = Docker(folder, is_dry=asked.print)
     if asked.build:
-        docker.run("build", "-t", _IMAGE, str(folder))
+        docker.run("build", "-t", _IMAGE, "-f", str(folder / "Dockerfile"), str(folder.parent))
     if asked.stop:
         docker.stop()
     if asked.run or (asked.print and not asked.build and not asked.stop):
@@ -198,7 +198,7 @@ def compose(n: int, prefix: str, host: str, port: int) -> dict[str, Any]:
     services = {
         f"tm{i:02}": {
             "image": _IMAGE,
-            "build": ".",
+            "build": {"context": "..", "dockerfile": "tm-ss-sim/Dockerfile"},
             "command": _words(i, prefix, host, port),
             "networks": {"camera": {"ipv4_address": _address(prefix, i)}},
         }
