@@ -143,7 +143,8 @@ class Stand:
     name:
         Name of the detector; by default one that nobody else on this machine has.
     slots, build:
-        Of the ring and the builder.
+        Of the ring and the builder. So many slots as by default hold what a simulator sends while a busy
+        machine holds up a reader.
     record:
         Settings of ``record`` other than the directory.
     detector:
@@ -159,7 +160,7 @@ class Stand:
         name: str = "",
         type: str = "eiger",  # noqa: A002 - the word of the configuration
         n_modules: int = 1,
-        slots: int = 64,
+        slots: int = 512,
         build: Mapping[str, Any] | None = None,
         record: Mapping[str, Any] | None = None,
         detector: Mapping[str, Any] | None = None,

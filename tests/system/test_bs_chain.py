@@ -169,6 +169,7 @@ def test_a_source_and_a_buffer_that_come_back(stand, tmp_path):
     assert buffer.stop().code == 0
     buffer = stand.buffer("-b", "1000", "--ring", tmp_path / "ring")
     stand.simulate("--first", "101", "-n", "100")
+    writer.waits_for(101)  # who has been told the end waits no longer than --idle for a source that starts
     writer.ask("PUT", "/stop_pulse_id/200")
     assert writer.wait().code == 0
     check_file(tmp_path / "a.h5", 1, 200)
