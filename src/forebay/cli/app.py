@@ -33,34 +33,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-app.add_typer(catalog_app, name="catalog")
-app.add_typer(config_app, name="config")
-app.add_typer(tools.sim_app, name="sim")
-app.add_typer(bs_app, name="bs")
-camera_app.command("triggers")(triggers)
-camera_app.command("convert-sof")(convert_sof)
-app.add_typer(camera_app, name="camera")
-app.add_typer(epics_app, name="epics")
-app.add_typer(larpix_app, name="larpix")
-larpix_app.command("monitor")(larpix_monitor)
-larpix_app.command("ask")(larpix_ask)
-app.add_typer(proposal_app, name="proposal")
-app.add_typer(service_app, name="service")
-app.add_typer(token_app, name="token")
-for command in (
-    record,
-    retrieve,
-    status,
-    operate.jobs,
-    operate.watch,
-    operate.cancel,
-    operate.runs,
-    operate.files,
-    operate.routine,
-):
-    app.command()(command)
-app.command()(tools.dump)
-app.command()(tools.replay)
 
 ConfigOption = Annotated[
     Path, typer.Option("--config", "-c", help="Configuration file (YAML).", envvar="FOREBAY_CONFIG")
@@ -104,7 +76,6 @@ def main() -> NoReturn:
     raise SystemExit(0)
 
 
-@app.command()
 def demo(
     directory: Annotated[Path, typer.Option(help="Where the file and the picture go.")] = Path(
         "forebay-demo"
@@ -118,7 +89,6 @@ def demo(
     raise SystemExit(run_demo(directory, pulses, rate))
 
 
-@app.command()
 def run(
     config: Annotated[
         Path, typer.Argument(help="Configuration file (YAML).", envvar="FOREBAY_CONFIG")
@@ -137,7 +107,6 @@ def run(
     raise SystemExit(code)
 
 
-@app.command()
 def serve(
     role: Annotated[
         str,
@@ -162,7 +131,6 @@ def serve(
         body(loaded, name, stop)
 
 
-@app.command()
 def check(
     files: Annotated[list[Path] | None, typer.Argument(help="Files to check.")] = None,
     skip: Annotated[list[str] | None, typer.Option(help="Leave out the check of this name.")] = None,
@@ -184,7 +152,6 @@ def check(
     raise SystemExit(print_report(reports, json))
 
 
-@app.command()
 def recover(
     part: Annotated[Path, typer.Argument(help="The file that ends in .part.")],
     json: JsonOption = False,
@@ -198,7 +165,6 @@ def recover(
     print(json_text.dumps({"file": str(file)}) if json else file)
 
 
-@app.command()
 def doctor(
     config: Annotated[
         Path | None, typer.Option("--config", "-c", help="Look at what this configuration needs.")
@@ -216,3 +182,33 @@ def doctor(
 def command_tree() -> Any:
     """Return the commands as click sees them, for the documentation."""
     return typer.main.get_command(app)
+
+
+_COMMANDS = {
+    "Begin here": (demo, doctor),
+    "Run the services": (run, status, serve),
+    "Take data": (record, retrieve, operate.jobs, operate.watch, operate.cancel, operate.routine),
+    "What was taken": (operate.runs, operate.files, check, recover),
+    "Detectors and other sources": (tools.dump, tools.replay),
+}
+_GROUPS = {
+    "Run the services": {"config": config_app, "service": service_app, "token": token_app},
+    "What was taken": {"proposal": proposal_app, "catalog": catalog_app},
+    "Detectors and other sources": {
+        "sim": tools.sim_app,
+        "bs": bs_app,
+        "camera": camera_app,
+        "epics": epics_app,
+        "larpix": larpix_app,
+    },
+}
+for panel, commands in _COMMANDS.items():
+    for command in commands:
+        app.command(rich_help_panel=panel)(command)
+for panel, groups in _GROUPS.items():
+    for name, group in groups.items():
+        app.add_typer(group, name=name, rich_help_panel=panel)
+camera_app.command("triggers")(triggers)
+camera_app.command("convert-sof")(convert_sof)
+larpix_app.command("monitor")(larpix_monitor)
+larpix_app.command("ask")(larpix_ask)

@@ -64,12 +64,16 @@ def run_demo(directory: Path, n_pulses: int, rate_hz: float) -> int:
     with tempfile.TemporaryDirectory(prefix="forebay-demo-") as temporary:
         config = _write_config(directory, Path(temporary))
         path = directory / "forebay.yaml"
-        console.print(f"Configuration: {path}; what the services say: {directory / 'services.log'}")
+        console.print(f"Configuration:          {path}", soft_wrap=True, highlight=False)
+        console.print(
+            f"What the services say:  {directory / 'services.log'}", soft_wrap=True, highlight=False
+        )
         began = time.monotonic()
         with _services(path, directory / "services.log"):
             console.print(
-                f"Recording {n_pulses} pulses of {N_MODULES} simulated JUNGFRAU modules at {rate_hz:g} Hz; "
-                f"on the way the simulator loses packets: {' '.join(FAULTS)}"
+                f"Recording {n_pulses} pulses of {N_MODULES} simulated JUNGFRAU modules at {rate_hz:g} Hz.\n"
+                f"The simulator loses packets on purpose: {' '.join(FAULTS)}",
+                highlight=False,
             )
             job = _record(config, path, n_pulses, rate_hz)
         file = Path(job.result["file"])
@@ -225,7 +229,7 @@ def _print_summary(
             injected[beat.pulse_id] = {str(i): int(n) for i, n in enumerate(missing) if n}
     grown = manifest.counters.difference.receiver.values()
     packets = sum(port["received"] for port in grown)
-    dropped = sum(port["kernel_drop"] for port in grown)
+    dropped = sum(port["kernel_drop"] + port["late"] for port in grown)
     is_whole = all(problem.severity != "problem" for problem in report.problems)
     excess = _sum(flagged) - _sum(injected)
     tells_injected = all(
@@ -238,7 +242,7 @@ def _print_summary(
     stored = file.stat().st_size
     pixels = source.got * N_MODULES * jungfrau().frame_bytes
     rows = [
-        ("packets", f"{packets} received, {dropped} dropped by the kernel"),
+        ("packets", f"{packets} received, {dropped} dropped by the kernel or too late"),
         ("injected", f"{_sum(injected)} packets lost in {len(injected)} of {n_pulses} pulses"),
         (
             "flagged",
@@ -256,7 +260,7 @@ def _print_summary(
     elif is_true:
         verdict = (
             f"The losses that were injected are reported, pulse by pulse, and {excess} packets that this "
-            "machine's kernel dropped besides. forebay doctor says how to tune it."
+            "machine dropped, or sent too late, because it is busy. forebay doctor says how to tune it."
         )
         style = "yellow"
     else:
