@@ -19,6 +19,7 @@ from tests.ports import free_ports
 from tests.small_disk import small_disk
 from tests.system.stand import Done, Stand, wait_until, without_privileges
 
+from forebay.store.catalog import open_catalog
 from forebay.store.check import check_file
 
 pytestmark = pytest.mark.system
@@ -365,9 +366,6 @@ def test_control_that_is_away(stand):
     """Nothing runs: each command says what it could not reach, and what to start."""
     stand.configure(stand.settings | {"workers": {"record": 1, "retrieve": 0}})
     for words in (
-        ("jobs",),
-        ("runs",),
-        ("files",),
         ("cancel", "x"),
         ("record", stand.name, "--images", 1),
         ("retrieve", stand.name, "1..2"),
@@ -380,6 +378,15 @@ def test_control_that_is_away(stand):
         assert "forebay run" in last
         assert all(line.startswith("forebay: ") for line in done.err.splitlines()), done
     assert "--direct" in stand.forebay("record", stand.name, "--config", stand.config_path).err
+
+
+def test_what_is_booked_is_listed_while_nothing_runs(stand):
+    stand.configure(stand.settings | {"workers": {"record": 1, "retrieve": 0}})
+    says(stand.forebay("jobs", "--config", stand.config_path), "Nothing is booked yet", "forebay run")
+    open_catalog(stand.config).close()
+    for word in ("jobs", "files"):
+        done = stand.forebay(word, "--json", "--config", stand.config_path)
+        assert (done.code, done.out, done.err) == (0, "[]\n", "")
 
 
 def test_two_supervisors_of_one_configuration(running):

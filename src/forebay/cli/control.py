@@ -44,8 +44,10 @@ _LOOK_S = 0.2
 
 
 @contextmanager
-def operator_of(config: Path, hint: str = "") -> Iterator[Operator]:
+def operator_of(config: Path, hint: str = "", *, only_books: bool = False) -> Iterator[Operator]:
     """Lend the operator of a configuration; `hint` says what could be done where the bus is away.
+
+    With `only_books` nothing but the catalogue is asked, which can be while nothing runs, if there is one.
 
     Raises
     ------
@@ -53,14 +55,19 @@ def operator_of(config: Path, hint: str = "") -> Iterator[Operator]:
         If nothing runs that could be asked.
     """
     from forebay.config import load
-    from forebay.errors import BusError
+    from forebay.errors import BusError, CatalogError
     from forebay.run.bus import connect
     from forebay.run.operator import Operator
+    from forebay.run.watch import Roll
     from forebay.store.catalog import open_catalog
+    from forebay.store.catalog.opening import sqlite_path
 
     loaded = load(config)
+    books = sqlite_path(loaded.state_dir.absolute())
+    if only_books and loaded.catalog == "sqlite" and not books.exists():
+        raise CatalogError(f"Nothing is booked yet: there is no {books}.", "forebay run CONFIG makes it.")
     try:
-        bus = connect(loaded, name="forebay", patience_s=_CONNECT_S)
+        bus = connect(loaded, name="forebay", patience_s=_CONNECT_S, at_once=not only_books)
     except BusError as error:
         error.todo = f"{error.todo} {hint}".strip()
         raise
@@ -68,7 +75,8 @@ def operator_of(config: Path, hint: str = "") -> Iterator[Operator]:
         catalog = open_catalog(loaded)
         try:
             warn_of_others(loaded, config)
-            with Operator(loaded, bus, catalog, who=getpass.getuser()) as operator:
+            roll = Roll(None) if only_books else None
+            with Operator(loaded, bus, catalog, who=getpass.getuser(), roll=roll) as operator:
                 yield operator
         finally:
             catalog.close()

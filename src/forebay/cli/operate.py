@@ -33,7 +33,7 @@ def jobs(
     from forebay.cli.job_view import print_json, show_jobs
     from forebay.run.ending import GOING_ON
 
-    with operator_of(config) as operator:
+    with operator_of(config, only_books=True) as operator:
         found = operator.jobs(states=() if all_ else GOING_ON, proposal=proposal, limit=limit)
     if json:
         print_json(found)
@@ -98,7 +98,7 @@ def runs(
     from forebay.cli.control import operator_of
     from forebay.cli.job_view import moment, print_json, print_table
 
-    with operator_of(config) as operator:
+    with operator_of(config, only_books=True) as operator:
         found = operator.runs(proposal, limit=limit)
     if json:
         print_json(found)
@@ -134,7 +134,7 @@ def files(
     from forebay.cli.job_view import moment, print_json, print_table
     from forebay.cli.show import size
 
-    with operator_of(config) as operator:
+    with operator_of(config, only_books=True) as operator:
         found = operator.files(proposal, run=run, job_id=job, limit=limit)
     if json:
         print_json(found)

@@ -22,7 +22,7 @@ def list_(config: ConfigOption = DEFAULT_CONFIG, json: JsonOption = False) -> No
     """List proposals with their folders."""
     from forebay.cli.control import operator_of
 
-    with operator_of(config) as operator:
+    with operator_of(config, only_books=True) as operator:
         _show(operator.proposals(), json)
 
 
@@ -36,7 +36,7 @@ def add(
     """Add a proposal, or give one that is known another folder; its numbers go on."""
     from forebay.cli.control import operator_of
 
-    with operator_of(config) as operator:
+    with operator_of(config, only_books=True) as operator:
         _show([operator.put_proposal(name, directory.absolute())], json)
 
 
@@ -45,7 +45,7 @@ def close(name: NameArgument, config: ConfigOption = DEFAULT_CONFIG, json: JsonO
     """Let nothing be added to a proposal any more."""
     from forebay.cli.control import operator_of
 
-    with operator_of(config) as operator:
+    with operator_of(config, only_books=True) as operator:
         _show([operator.close_proposal(name)], json)
 
 

@@ -141,13 +141,16 @@ class Watch:
 
 
 class Roll:
-    """Which services and workers there are, by what they say of themselves; a thread listens."""
+    """Which services and workers there are, by what they say of themselves; a thread listens.
 
-    def __init__(self, bus: Bus) -> None:
+    Without a bus there are none.
+    """
+
+    def __init__(self, bus: Bus | None) -> None:
         self._lock = threading.Lock()
         self._known: dict[str, ServiceStatus] = {}
         self._stop = threading.Event()
-        self._statuses = [bus.statuses("service.#"), bus.statuses("worker.#")]
+        self._statuses = [bus.statuses(key) for key in ("service.#", "worker.#")] if bus else []
         self._threads = [
             threading.Thread(target=self._listen, args=(one,), name="roll", daemon=True)
             for one in self._statuses

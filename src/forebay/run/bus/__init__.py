@@ -16,7 +16,9 @@ PATIENCE_S = 10.0
 """Longest wait for the bus in each method, unless told otherwise."""
 
 
-def connect(config: Config, *, name: str = "forebay", patience_s: float = PATIENCE_S) -> Bus:
+def connect(
+    config: Config, *, name: str = "forebay", patience_s: float = PATIENCE_S, at_once: bool = True
+) -> Bus:
     """Return the bus that ``config.bus`` names, once it can be reached.
 
     Parameters
@@ -25,6 +27,8 @@ def connect(config: Config, *, name: str = "forebay", patience_s: float = PATIEN
         Who we are, for those who look at a broker's list of connections.
     patience_s:
         Longest wait here and in each method of the bus; lost connections are made again meanwhile.
+    at_once:
+        False returns the bus although it is away: for who may not need it.
 
     Raises
     ------
@@ -35,7 +39,8 @@ def connect(config: Config, *, name: str = "forebay", patience_s: float = PATIEN
     """
     bus = _open(config, name, patience_s)
     try:
-        bus.reach()
+        if at_once:
+            bus.reach()
     except BusError:
         bus.close()
         raise
