@@ -221,7 +221,7 @@ class OpenReadouts:
         """
 
     def release(self, now_ns: int, number: int) -> tuple[NDArray[np.uint8], int, int] | None:
-        """Take every readout that is done, bytes of ``forebay.wire.ssreadout.READOUT``; the first is `number`.
+        """Take each readout that is done, bytes of ``forebay.wire.ssreadout.READOUT``; the first is `number`.
 
         Returns
         -------
