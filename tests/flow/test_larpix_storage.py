@@ -3,6 +3,7 @@
 import socket
 import threading
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from tests.system.stand import free_ports
 
 from forebay.front.larpix.arguments import parse
 from forebay.service.larpix_storage import Storage
+from forebay.store.check import check_file
 from forebay.stream.xylem import DataOut, RouterSocket
 from forebay.wire import xylem as x
 from forebay.wire.larpix import block
@@ -97,6 +99,11 @@ def test_a_run_ends_when_its_end_has_come_through(stand):
     assert done.account["packets_stored"] == 35
     assert done.account["messages_missing"] == 1
     assert done.account["no_end_of"] == []
+    assert losses(done) == ["1 messages of producers never came to the storage."]
+
+
+def losses(done):
+    return [one.message for one in check_file(Path(done.account["file"])).problems if one.severity == "loss"]
 
 
 def test_a_producer_that_is_dead_is_not_waited_for(stand, monkeypatch):
@@ -111,6 +118,7 @@ def test_a_producer_that_is_dead_is_not_waited_for(stand, monkeypatch):
     done = stand.report()
     assert done.account["no_end_of"] == [BOARD]
     assert done.account["packets_stored"] == 10
+    assert losses(done) == [f"No end of the run came from {BOARD}: what it sent last may be missing."]
 
 
 def test_a_block_that_is_none_is_counted(stand):

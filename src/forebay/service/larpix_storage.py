@@ -95,6 +95,7 @@ class Storage(Part):
         self._boards: dict[str, dict[str, int]] = {}
         self.packets_of: dict[str, int] = {}
         self.n_packets = self.n_malformed = 0
+        self._is_over = False
         self._last = time.monotonic()
 
     def enter(self, state: str, run: int | None) -> dict[str, Any] | None:
@@ -112,7 +113,7 @@ class Storage(Part):
                 raise StoreError(what, "Give another directory: -o DIRECTORY.") from error
             self._path = file_path(self._directory, datetime.now(UTC))
             recording = msgspec.structs.replace(self._recording, run=run)
-            self._file = LarpixFile(self._path, recording, lambda: Counters(receiver=self._boards))
+            self._file = LarpixFile(self._path, recording, lambda: Counters(receiver=self._counters()))
             self.say("storing data", file=self._path)
         self._ending_at = None
         return {"file": str(self._path)}
@@ -161,6 +162,13 @@ class Storage(Part):
         except msgspec.ValidationError as error:
             self.say("counters that are none", logging.WARNING, reason=error)
 
+    def _counters(self) -> dict[str, dict[str, int]]:
+        """Return what boards counted, and what of the flow of data never came."""
+        flow = {name: {"no_end": 1} for name in self._running} if self._is_over else {}
+        if self._sequences.n_missing:
+            flow["flow of data"] = {"messages_missing": self._sequences.n_missing}
+        return {**self._boards, **flow}
+
     def _check(self, parts: list[Block]) -> None:
         for version in {asic_version_of(content) for _, _, content in parts}:
             if version not in self._recording.asic_versions:
@@ -192,16 +200,20 @@ class Storage(Part):
 
     def _end(self) -> None:
         self._ending_at = None
+        reason = "stopped"
         if self._running:
-            self.say("no end of run came", logging.WARNING, of=sorted(self._running))
+            names = ", ".join(sorted(self._running))
+            self.say("no end of run came", logging.WARNING, of=names)
+            reason = f"no end of the run came from {names}"
         try:
-            self.component.confirm(self._close("stopped"))
+            self.component.confirm(self._close(reason, is_due=True))
         except StoreError as error:
             self.say("cannot close", logging.ERROR, reason=error)
             self.component.fail(str(error))
 
-    def _close(self, reason: str) -> dict[str, Any]:
+    def _close(self, reason: str, *, is_due: bool = False) -> dict[str, Any]:
         file, self._file = self._file, None
+        self._is_over = is_due
         account: dict[str, Any] = {
             "file": str(self._path or ""),
             "packets_stored": self.n_packets,
@@ -216,7 +228,7 @@ class Storage(Part):
         try:
             file.close()
         except StoreError as error:
-            if reason == "stopped":
+            if is_due:
                 raise
             self.say("cannot close", logging.ERROR, reason=error)
         self.say("stored", **account)
