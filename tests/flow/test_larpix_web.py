@@ -44,7 +44,7 @@ class StandIn:
         self.asked, self.who = asked, who
 
     def get_state(self, timeout=None):
-        yield answer("STATE REQUEST", "READY")
+        yield answer("STATE REQUEST", "READY", last_end="lost Offline storage")
 
     def get_clients(self, timeout=None):
         yield answer("CLIENTS", ["LArPix board"])
@@ -148,8 +148,9 @@ def test_what_the_core_says_is_passed_on(client, desk):
     desk.start()
     assert looked.wait(WAIT_S)
     assert web.get("/component").json() == answer("CLIENTS", ["LArPix board"])
-    assert web.get("/state").json()["message"] == {"result": "READY"}
+    assert web.get("/state").json()["message"]["result"] == "READY"
     assert web.get("/glance").json()["components"] == ["LArPix board"]
+    assert web.get("/glance").json()["last_end"] == "lost Offline storage"
 
 
 def test_a_core_that_is_away_is_named(tally, tmp_path):

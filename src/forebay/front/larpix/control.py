@@ -337,6 +337,8 @@ class Control:
         if remark:
             done.remarks.append(remark)
         self._say("state", {"state": "STOP", "run": self.run, "reason": self.last_end, **done.accounts})
+        if done.remarks or done.asker is None:
+            self._say("run did not end as asked", {"run": self.run, "reason": self.last_end})
         if done.remarks:
             why = f"STOP is in force, but: {'; '.join([*done.remarks, *warned])}."
             self._answer(done.asker, "NOT UPDATED", why)

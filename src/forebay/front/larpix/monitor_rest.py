@@ -210,7 +210,7 @@ def _add_looks(app: FastAPI, seen: Seen, desk: Desk | None) -> None:
         @app.get(f"{base}/glance")
         def glance() -> dict[str, Any]:
             """Return what the page shows."""
-            return {**seen.glance(), "components": _components(desk)}
+            return {**seen.glance(), "components": _components(desk), "last_end": _last_end(desk)}
 
         @app.get(f"{base}/rates")
         def rates(chip: ChipKeys = [], most: Most = 1000) -> dict[str, Any]:  # noqa: B006 - FastAPI copies it
@@ -245,6 +245,13 @@ def _components(desk: Desk | None) -> list[str] | None:
         return None
     names = _standing(desk, "component").get("message", {}).get("result")
     return list(map(str, names)) if isinstance(names, list) else []
+
+
+def _last_end(desk: Desk | None) -> str:
+    """Return why the run before ended, as the core says; nothing if it says nothing of it."""
+    message = _standing(desk, "state").get("message")
+    metadata = message.get("metadata") if isinstance(message, dict) else None
+    return str(metadata.get("last_end") or "") if isinstance(metadata, dict) else ""
 
 
 def _pixels(seen: Seen) -> dict[str, Any]:

@@ -151,6 +151,7 @@ function showSystem(seen) {
   const present = seen.components.length > 0;
   byId("state").textContent = present ? `state ${seen.state}` : "the core does not answer";
   byId("state").className = present ? "good" : "bad";
+  byId("last-end").textContent = seen.last_end ? `last run: ${seen.last_end}` : "";
   table(
     "components",
     seen.components.map((name) => [name]),
