@@ -99,7 +99,7 @@ class WriteBack:
         if len(self._open) > _BEHIND:
             window = self._open.popleft()
             self._sync(window, _WAIT_BEFORE | _WRITE | _WAIT_AFTER)
-            os.posix_fadvise(self._fd, *window, os.POSIX_FADV_DONTNEED)
+            self._forget(window)
 
     def check(self) -> None:
         """Raise the `OSError` of a disk that did not take an earlier window: the file cannot be trusted.
@@ -108,6 +108,9 @@ class WriteBack:
         """
         if self._lost is not None:
             raise self._lost
+
+    def _forget(self, window: tuple[int, int]) -> None:
+        os.posix_fadvise(self._fd, *window, os.POSIX_FADV_DONTNEED)
 
     def _sync(self, window: tuple[int, int], flags: int) -> None:
         if _libc().sync_file_range(self._fd, *window, flags) and ctypes.get_errno() in _LOST:
