@@ -6,9 +6,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 from tests import isolation, leaks
 from tests.ports import free_ports
 
+settings.register_profile("patient", settings(), deadline=None)  # no test depends on how busy a machine is
+settings.load_profile("patient")
 FOLDER = isolation.enter()
 BEGAN_S = time.time()
 LEFT: list[str] = []
