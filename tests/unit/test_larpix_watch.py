@@ -35,3 +35,19 @@ def test_simulated_boards_have_no_connection():
     watch = BoardWatch()
     assert watch.look({"east": {"messages": 3}}, 0.0) == []
     assert watch.look({"east": {"messages": 4}}, 1.0) == []
+
+
+def test_faults_are_told_when_their_number_has_doubled():
+    watch = BoardWatch()
+    watch.look(board(1), 0.0)
+    told = []
+    for n in range(1, 9):
+        news = watch.look({"east": {**board(1 + n)["east"], "clock_resets": n}}, float(n))
+        assert all(is_bad for _, is_bad in news)
+        told += [text for text, _ in news]
+    assert told == [
+        "east: its clock was reset",
+        "east: its clock was reset, 2 times so far",
+        "east: its clock was reset, 4 times so far",
+        "east: its clock was reset, 8 times so far",
+    ]

@@ -1,4 +1,4 @@
-"""Tells when a board goes away or falls silent, and when it sends again."""
+"""Tells when a board goes away, falls silent or loses its clock, and when it sends again."""
 
 from __future__ import annotations
 
@@ -14,11 +14,22 @@ _HERE, _SILENT, _AWAY = (
     "is away: its connection is lost",
 )
 
+_FAULTS: Final = {
+    "clock_resets": "its clock was reset",
+    "clock_switches": "the source of its clock changed",
+    "full_queues": "its queue here was full, perhaps",
+    "malformed": "messages came that cannot be read",
+}
+
 
 class BoardWatch:
-    """Follows the counters of boards; one that never sent anything is of no interest yet."""
+    """Follows the counters of boards; one that never sent anything is of no interest yet.
+
+    Faults are told when their number has doubled, so that a board with many fills no log.
+    """
 
     def __init__(self) -> None:
+        self._told: dict[tuple[str, str], int] = {}
         self._heard: dict[str, tuple[int, float]] = {}
         self._states: dict[str, str] = {}
 
@@ -28,7 +39,7 @@ class BoardWatch:
         Parameters
         ----------
         counters:
-            Board -> its counters so far: `messages`, `connections` and `disconnections`.
+            Board -> its counters so far: `messages`, `connections`, `disconnections`, and faults.
         now:
             Seconds of any clock that does not jump.
         """
@@ -47,7 +58,17 @@ class BoardWatch:
             if state != before:
                 news.append((f"{name} {state}", state != _HERE))
             self._states[name] = state
+            news += [(text, True) for text in self._faults(name, own)]
         return news
+
+    def _faults(self, name: str, own: Mapping[str, int]) -> list[str]:
+        grown = []
+        for fault, text in _FAULTS.items():
+            n = own.get(fault, 0)
+            if n.bit_length() > self._told.get((name, fault), 0):
+                self._told[name, fault] = n.bit_length()
+                grown.append(f"{name}: {text}, {n} times so far" if n > 1 else f"{name}: {text}")
+        return grown
 
 
 def _state(own: Mapping[str, int], quiet_s: float) -> str:
