@@ -35,7 +35,7 @@ class Chain:
             thread.start()
             self._stops.append(stop)
             self._threads.append(thread)
-        self._ring = wait_attach(NAME, self.config.runtime_dir, 20)
+        self._ring = wait_attach(NAME, self.config.runtime_dir, 60)
         return self
 
     def _run(self, body, stop) -> None:
