@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from forebay.errors import StreamError
 from forebay.front.larpix.component import Component, DieError
+from forebay.front.larpix.conductor import UNKNOWN
 from forebay.service.process import notify, say
 from forebay.stream.xylem import ComponentLink, DataIn, LogOut
 from forebay.wire.xylem import Message, Register
@@ -118,7 +119,9 @@ class Part(ABC):
             while not stop.is_set():
                 if self.line.refusal != refusal:
                     refusal = self.line.refusal
-                    if refusal:
+                    if refusal == UNKNOWN:
+                        say("registering again: the core is another one, or had given us up")
+                    elif refusal:
                         say("the core refuses us", logging.WARNING, reason=refusal)
                 self.component.poll()
                 if self.component.registration != registration:
