@@ -1,11 +1,13 @@
 """Images from a disk ring into an HDF5 file, against `cp` and `cat` of the same bytes, alternating.
 
 The ring is in the page cache, as what was written a minute ago is. Every way ends with its bytes on the
-disk (fsync). "plain" writes the ring's segments through os.pread and os.write in blocks of 4 MiB.
+disk (fsync); CPU is that of this process and its children. "plain" writes the ring's segments through
+os.pread and os.write in blocks of 4 MiB.
 """
 
 import argparse
 import os
+import resource
 import statistics
 import subprocess
 import tempfile
@@ -75,6 +77,11 @@ def plain(ring, target, *_):
     os.close(out)
 
 
+def cpu():
+    uses = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return sum(use.ru_utime + use.ru_stime for use in uses)
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="fewer images, three rounds")
@@ -93,20 +100,23 @@ def main():
             print(f"  buffered with 2 threads: {raw / seconds / 1e6:,.0f} MB/s of pixels")
             ways = {"retrieve": retrieve, "cp": copy, "plain": plain}
             times = {key: [] for key in ways}
+            used = {key: [] for key in ways}
             for i_round in range(rounds):
                 order = list(ways)[i_round % 3 :] + list(ways)[: i_round % 3]
                 for key in order:
                     target = Path(name) / f"{key}-{i_round}"
                     os.sync()
-                    begin = time.perf_counter()
+                    before, begin = cpu(), time.perf_counter()
                     ways[key](ring, target, shape, n)
                     times[key].append(time.perf_counter() - begin)
+                    used[key].append(cpu() - before)
                     subprocess.run(["rm", "-r", target], check=True)
             for key, taken in times.items():
                 ratios = [t / r for t, r in zip(taken, times["retrieve"], strict=True)]
                 print(
                     f"  {key:9s}{n_bytes / statistics.median(taken) / 1e6:8,.0f} MB/s"
                     f" ({n_bytes / max(taken) / 1e6:,.0f} .. {n_bytes / min(taken) / 1e6:,.0f})"
+                    f"{statistics.median(used[key]) / n_bytes * 1e9:6.2f} CPU s/GB"
                     f"   retrieve is {statistics.median(ratios):.2f} times as fast"
                     f" ({min(ratios):.2f} .. {max(ratios):.2f})"
                 )
