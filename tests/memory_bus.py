@@ -33,6 +33,9 @@ class MemoryBus:
         self.loses = 0
         self.requests: list[Message] = []
 
+    def reach(self, timeout: float) -> None:
+        """It is always there."""
+
     def declare(self, queue: str, patterns: Sequence[str]) -> None:
         with self._change:
             self._queues.setdefault(queue, deque())

@@ -73,6 +73,9 @@ class StandInOperator:
         if proposal is not None and proposal not in self._proposals:
             raise UnknownError(f"There is no proposal {proposal}.")
 
+    def reach(self):
+        self._enter()
+
     def named(self, who):
         self.who = who
         return self

@@ -144,6 +144,10 @@ class Bus(Protocol):
     bus cannot be reached within its time.
     """
 
+    def reach(self, timeout: float) -> None:
+        """Wait until the bus answers, for at most `timeout` seconds."""
+        ...
+
     def request(self, message: Message) -> None:
         """Hand a request to the queues whose patterns match its key; durable when this returns.
 

@@ -278,6 +278,14 @@ def test_health_needs_no_token(serve, tokens):
     assert serve().get("/openapi.json").status_code == 200
 
 
+def test_without_bus_or_catalogue_it_is_not_ready(serve, operator):
+    client = serve()
+    operator.fault = errors.BusError("The message broker is away.", "Start it.")
+    assert "is away" in refusal(client.get("/ready"), 503)
+    assert client.get("/health").status_code == 200
+    assert client.get("/ready").status_code == 200
+
+
 READ = [
     ("GET", "/live"),
     ("GET", "/live/jf"),

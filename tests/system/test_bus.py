@@ -338,7 +338,10 @@ def test_the_broker_comes_back(stand, bus, queue):
     )
     assert work.take(0.1) is None
     assert (listener.n_gaps, kills.n_gaps) == (0, 0)
+    bus.reach(PATIENCE_S)
     stand.kill_broker()
+    with pytest.raises(BusError):
+        bus.reach(0.2)
     with ThreadPoolExecutor(1) as threads:
         asked = threads.submit(bus.request, request(0))  # waits for the broker
         stand.start_broker()

@@ -114,7 +114,7 @@ def _service(app: FastAPI, rest: Rest) -> None:
     @app.get("/ready", tags=["service"], response_model=Health)
     def ready() -> Response:
         """Say that bus and catalogue answer; 503 if not."""
-        rest.operator.jobs(limit=1)
+        rest.operator.reach()
         rest.feed.check()
         return answer({"state": "ready", "version": number})
 

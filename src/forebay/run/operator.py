@@ -71,6 +71,11 @@ class Operator:
         intake = self._intake.named(who)
         return Operator(self._config, self._bus, self._catalog, who=who, intake=intake, roll=self._roll)
 
+    def reach(self, timeout: float = 2.0) -> None:
+        """Return if catalogue and bus answer; `CatalogError` or `BusError` if not."""
+        self._catalog.n_jobs()
+        self._bus.reach(timeout)
+
     # --- requests
 
     def request(

@@ -40,7 +40,7 @@ def connect(
     bus = _open(config, name, patience_s)
     try:
         if at_once:
-            bus.reach()
+            bus.reach(patience_s)
     except BusError:
         bus.close()
         raise

@@ -39,9 +39,9 @@ class EmbeddedBus:
         self._link = Link(config.runtime_dir)
         self._patience_s = patience_s
 
-    def reach(self) -> None:
-        """Wait for the hub; `BusError` if it is not there."""
-        self._ask(say.Ping())
+    def reach(self, timeout: float) -> None:
+        """See `forebay.ports.Bus.reach`."""
+        self._link.ask(say.Ping(), timeout)
 
     def request(self, message: Message) -> None:
         """See `forebay.ports.Bus.request`."""

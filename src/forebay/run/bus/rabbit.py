@@ -56,13 +56,13 @@ class RabbitBus:
         self._declared = _Declared()
         self._recent: OrderedDict[tuple[str, str], _Asked] = OrderedDict()
 
-    def reach(self) -> None:
-        """Wait for the broker; `BusError` if it cannot be reached."""
+    def reach(self, timeout: float) -> None:
+        """See `forebay.ports.Bus.reach`."""
 
         async def nothing(_: Session) -> None:
             """Being connected is all."""
 
-        self._line.do(nothing, self._patience_s)
+        self._line.do(nothing, timeout)
 
     def request(self, message: Message) -> None:
         """See `forebay.ports.Bus.request`."""
