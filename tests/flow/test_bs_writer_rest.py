@@ -207,6 +207,15 @@ def test_missing_pulses_are_said_where_the_file_is_closed(stand, caplog):
     assert (closed.fields["missing"], closed.fields["missing_pulses"]) == (5, "0..2, 6..7")
 
 
+def test_a_file_without_any_message_is_a_warning(stand, caplog):
+    stand.come(3, 5)
+    stand.put("/stop_pulse_id/2")
+    stand.put("/start_now")
+    stand.until_ended()
+    (closed,) = [one for one in caplog.records if one.message == "file closed"]
+    assert (closed.levelname, closed.fields["written"]) == ("WARNING", 0)
+
+
 def test_parameters_are_echoed_and_written(stand):
     given = {key: f"Zürich {key[8:]}" for key in MANDATORY} | {"general/more": 1}
     answer = stand.client.post("/parameters", json=given)

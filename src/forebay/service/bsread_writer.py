@@ -74,7 +74,7 @@ def serve(arguments: WriterArguments, stop: threading.Event) -> None:
             become(arguments.user_id)
             if arguments.ring is not None:
                 _check_readable(arguments.ring)
-        _make_folder(writer.target(arguments.output_file))
+        _prepare(writer.target(arguments.output_file))
         server.start()
         notify("READY=1")
         say("waiting for requests", port=arguments.rest_port, stream=stream, file=arguments.output_file)
@@ -301,7 +301,7 @@ class Writer:
             LOG.exception("failed")
         else:
             missing = _missing(file)
-            level = logging.WARNING if missing else logging.INFO
+            level = logging.INFO if file.counters["received"] and not missing else logging.WARNING
             say("file closed", level, reason=window.reason, **file.counters, **window.counters, **missing)
             if not persistent:
                 self.ended.set()
@@ -363,6 +363,14 @@ def _missing(file: Sink) -> dict[str, object]:
 
 def _request(first: int | None, last: int | None) -> Request:
     return Request(pulses=None if first is None or last is None else f"{first}..{last}")
+
+
+def _prepare(path: Path | None) -> None:
+    """Make the folder of a file; a file that is there already is told of before anybody counts on it."""
+    _make_folder(path)
+    if path is not None and path.exists():
+        todo = "A start without another output_file will be refused: files are never overwritten."
+        warn("the file exists", {"file": path, "todo": todo})
 
 
 def _make_folder(path: Path | None) -> None:
