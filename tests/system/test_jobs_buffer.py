@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from forebay.errors import ConfigError
+from forebay.errors import OverwrittenError
 from forebay.store.check import check_file
 
 from .control_stand import ControlStand
@@ -31,5 +31,5 @@ def test_what_left_memory_is_retrieved_from_disk(tmp_path):
             done = operator.wait(job.id, 30)
             assert (done.state, done.n_done) == ("finished", 50), done
             assert check_file(Path(done.result["file"])).is_good
-            with pytest.raises(ConfigError, match=r"10\.\.20.*buffer"):
+            with pytest.raises(OverwrittenError, match=r"10\.\.20.*buffer"):
                 operator.request("retrieve", {"sources": [stand.name], "pulses": "10..20"})
