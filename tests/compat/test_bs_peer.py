@@ -100,7 +100,7 @@ def as_it_decodes(value):
 
 def test_psi_bsread_as_a_subscriber(stand):
     stand.simulate("-i", "0.01")
-    stand.buffer()
+    stand.buffer("-b", 5000)
     lines = finish(start("receive", stand.output_port, 20, "sub"))
     ids = [json.loads(line)[0] for line in lines]
     assert ids == list(range(ids[0], ids[0] + 20))
