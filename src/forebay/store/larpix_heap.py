@@ -18,6 +18,8 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
+from forebay.errors import StoreError
+
 _REFERENCE: Final = np.dtype([("length", "<u4"), ("collection", "<u8"), ("index", "<u4")])
 _COLLECTION_BYTES: Final = 16  # "GCOL", version, three bytes, u64 size
 _OBJECT_BYTES: Final = 16  # u16 index, u16 references, four bytes, u64 size
@@ -26,7 +28,7 @@ Index = NDArray[np.int64]
 Bytes = NDArray[np.uint8]
 
 
-class UnlikeError(Exception):
+class UnlikeError(StoreError):
     """The file is not laid out as expected, or in pieces too small to be worth it; HDF5 can read it."""
 
 
