@@ -27,6 +27,13 @@ for answer in operator.run_routine("forever"):
 """
 
 
+NO_END = "No end of the run came from LArPix board: what it sent last may be missing."
+
+
+def losses(path):
+    return [one.message for one in check_file(path).problems if one.severity != "note"]
+
+
 @pytest.fixture
 def stand(tmp_path):
     stand = DaqStand(tmp_path)
@@ -61,7 +68,7 @@ def test_a_killed_producer_ends_the_run_and_what_it_sent_is_stored(stand):
     assert account["packets_of"]["LArPix board"] == account["packets_stored"] > 0
     assert account["no_end_of"] == ["LArPix board"]
     (path,) = stand.files()
-    assert check_file(path).is_good
+    assert losses(path) == [NO_END]
     stand.start("producer")
     another_run(stand)
 
@@ -77,7 +84,7 @@ def test_a_killed_aggregator_ends_the_run_and_what_was_lost_is_counted(stand):
     stored = end["account"]["Offline storage"]["packets_stored"]
     assert f"Offline storage stored {stored} of {sent} packets of LArPix board" in end["reason"]
     (path,) = stand.files()
-    assert check_file(path).is_good
+    assert losses(path) == [NO_END]
     stand.start("aggregator")
     another_run(stand)
 
@@ -197,7 +204,7 @@ def test_a_run_ends_if_core_and_producer_are_killed(stand):
     assert "LArPix board did not come back when the core was started again" in end["reason"]
     assert end["account"]["Offline storage"]["packets_stored"] > 0
     (path,) = stand.files()
-    assert check_file(path).is_good
+    assert losses(path) == [NO_END]
 
 
 def test_no_run_begins_by_itself_after_everything_was_killed(stand):
