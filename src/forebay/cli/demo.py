@@ -183,7 +183,8 @@ def _options(config: Config, n_pulses: int, rate_hz: float) -> Options:
 def _record(config: Config, path: Path, n_pulses: int, rate_hz: float) -> Job:
     """Ask for a recording as anybody would, start the simulator, and return the job when it has ended."""
     pulses = f"{FIRST_PULSE}..{FIRST_PULSE + n_pulses - 1}"
-    asked = {"sources": [DETECTOR], "file": _free_name(config.record.directory), "pulses": pulses}
+    file = _free_name(config.record.directory)
+    asked = {"sources": [DETECTOR], "file": file, "pulses": pulses, "idle_s": READY_S}
     detector = config.detectors[DETECTOR]
     command = [sys.executable, "-m", "forebay", "sim", "detector", "--modules", str(N_MODULES)]
     command += ["--port", str(detector.start_udp_port), "--rate", str(rate_hz), "--first", str(FIRST_PULSE)]
