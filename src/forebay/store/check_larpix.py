@@ -160,7 +160,7 @@ def _check_counters(content: LarpixContent) -> Found:
         if n := own.get("full_queues"):
             yield "note", None, f"{name}: its queue was full, perhaps, {n} times; it then drops messages."
         if n := own.get("disconnections"):
-            yield "loss", None, f"{name} was lost {n} times; what it sent before it was back is missing."
+            yield "note", None, f"{name} was lost {n} times; what it sent before it was back is missing."
         if own.get("no_end"):
             yield "loss", None, f"No end of the run came from {name}: what it sent last may be missing."
         if n := own.get("messages_missing"):
