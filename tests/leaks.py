@@ -13,7 +13,7 @@ from tests.isolation import MARK
 
 _PROC = Path("/proc")
 _SHARED_MEMORY = Path("/dev/shm")
-_GRACE_S = 5.0
+_GRACE_S = 15.0
 """What was told to end may take so long."""
 
 _GONE = (FileNotFoundError, ProcessLookupError, PermissionError)
