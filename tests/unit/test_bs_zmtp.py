@@ -94,3 +94,9 @@ def test_wrong_arguments(words, capsys):
     assert ended.value.code == 2
     with pytest.raises(SystemExit):
         buffer_arguments(["s", "-b", "0"])
+
+
+def test_a_ring_on_disk_that_holds_nothing_is_refused(capsys):
+    with pytest.raises(SystemExit):
+        buffer_arguments(["s", "--ring_bytes", "1000000"])
+    assert "16 MiB" in capsys.readouterr().err

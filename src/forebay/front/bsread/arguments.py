@@ -13,6 +13,7 @@ LEVELS = ("CRITICAL", "ERROR", "WARNING", "INFO", "DEBUG")
 
 BUFFER_PORT = 8082
 BUFFER_LENGTH = 100
+MIN_RING_BYTES = 2**24
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +102,7 @@ def buffer_arguments(words: Sequence[str] | None = None) -> BufferArguments:
     )
     ours.add_argument("--ring", type=Path, help="Directory of a ring on disk that keeps the stream as well.")
     ours.add_argument(
-        "--ring_bytes", type=_positive, default=10 * 2**30, help="Most bytes of it; 10 GiB if not given."
+        "--ring_bytes", type=_ring_bytes, default=10 * 2**30, help="Most bytes of it; 10 GiB if not given."
     )
     ours.add_argument(
         "--ring_age_s", type=_seconds, help="How long it keeps messages; as bytes allow if not given."
@@ -158,6 +159,10 @@ def _port(text: str) -> int:
 
 def _positive(text: str) -> int:
     return _number(text, "a number of 1 or more", lambda n: n >= 1)
+
+
+def _ring_bytes(text: str) -> int:
+    return _number(text, f"a size of {MIN_RING_BYTES} bytes (16 MiB) or more", lambda n: n >= MIN_RING_BYTES)
 
 
 def _user(text: str) -> int | None:
