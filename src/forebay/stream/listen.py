@@ -33,9 +33,8 @@ def listen(address: str, port: int, todo: str) -> socket.socket:
     try:
         sock = socket.create_server((address, port), family=family, backlog=256)
     except OSError as error:
-        raise ServiceError(
-            f"Port {port} of {address} cannot be used for REST: {error.strerror}.", todo
-        ) from error
+        why = (error.strerror or str(error)).partition(" (while")[0]  # Python says the address once more
+        raise ServiceError(f"Port {port} of {address} cannot be used for REST: {why}.", todo) from error
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, STUCK_MS)  # accepted ones have both too
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     return sock
