@@ -98,11 +98,11 @@ class Shell:
         self._process.communicate("exit\n", timeout=30)
 
 
-@pytest.mark.parametrize("path", TUTORIALS, ids=lambda path: path.stem)
-def test_tutorial(path, tmp_path, monkeypatch):
-    monkeypatch.setenv("FOREBAY_RUNTIME_DIR", str(tmp_path / "run"))
-    monkeypatch.setenv("PATH", str(Path(sys.executable).parent), prepend=os.pathsep)
-    directory = tmp_path / "work"
+class LossesError(AssertionError):
+    """A command found losses that the file itself declares: this machine was busy for a moment."""
+
+
+def go_through(path: Path, directory: Path) -> None:
     directory.mkdir()
     shell = Shell(directory, dict(os.environ))
     try:
@@ -111,11 +111,26 @@ def test_tutorial(path, tmp_path, monkeypatch):
                 (directory / step.file).write_text(step.text, encoding="utf-8")
                 continue
             code, output = shell.run(step.text)
+            words = " ".join(output.split())
+            if "because it is busy" in words or (code == 1 and "whole and honest, with losses" in words):
+                raise LossesError(f"$ {step.text}\n{output}")
             assert code == 0, f"$ {step.text}\n{output}"
             broken = keeps(step.promised, output)
             assert not broken, f"$ {step.text}\n{output}\ndid not say: {broken}"
     finally:
         shell.close()
+
+
+@pytest.mark.parametrize("path", TUTORIALS, ids=lambda path: path.stem)
+def test_tutorial(path, tmp_path, monkeypatch):
+    monkeypatch.setenv("PATH", str(Path(sys.executable).parent), prepend=os.pathsep)
+    for attempt in range(3):
+        monkeypatch.setenv("FOREBAY_RUNTIME_DIR", str(tmp_path / f"run{attempt}"))
+        try:
+            return go_through(path, tmp_path / f"work{attempt}")
+        except LossesError as error:
+            lost = error
+    raise lost
 
 
 def test_every_tutorial_has_steps():
