@@ -11,6 +11,7 @@ from tests.waiting import until
 
 from forebay.config import parse
 from forebay.errors import ConfigError, ForebayError
+from forebay.service.doctor_ends import ends
 from forebay.service.inlet import inlet
 from forebay.stream.messages import MessageListener
 from forebay.wire import cdts
@@ -126,3 +127,26 @@ def test_one_inlet_tells_another_how_it_is(monkeypatch):
 def test_an_inlet_that_is_not_there_is_named():
     with pytest.raises(ConfigError, match="'two' is not configured"):
         inlet(parse({"inlets": {"one": {"kind": "logs"}}}, "test"), "two", threading.Event())
+
+
+def test_the_doctor_looks_at_the_ends_of_inlets():
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        udp = free_port(socket.SOCK_DGRAM)
+        config = parse(
+            {
+                "inlets": {
+                    "logs": {"kind": "logs", "address": "127.0.0.1", "port": port, "publishers": []},
+                    "triggers": {"kind": "triggers", "port": udp, "publishers": []},
+                    "stamps": {"kind": "timestamps", "address": "127.0.0.1", "port": port, "publishers": []},
+                    "telescope": {"kind": "telescope", "publishers": []},
+                }
+            },
+            "test",
+        )
+        found = list(ends(config))
+    assert [(one.name, one.state) for one in found] == [
+        ("logs: TCP ports", "problem"),
+        ("triggers: UDP ports", "ok"),
+        ("stamps: senders", "ok"),
+    ]
