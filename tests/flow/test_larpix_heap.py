@@ -106,3 +106,18 @@ def test_a_file_that_is_cut_off_is_left_to_hdf5(tmp_path, monkeypatch):
     monkeypatch.setattr(larpix_heap.os, "pread", lambda _file, n, _at: b"GCOL".ljust(n // 2, b"\0"))
     with pytest.raises(UnlikeError, match="shorter"):
         read(path)
+
+
+def test_a_file_that_was_renamed_meanwhile_is_read(tmp_path):
+    made = values([168] * 100)
+    write(tmp_path / "a.h5", made, 100)
+    with h5py.File(tmp_path / "a.h5", "r") as file:
+        (tmp_path / "a.h5").rename(tmp_path / "b.h5")
+        data, _ = read_values(file["msgs"], 0, 100)
+    assert data.tobytes() == b"".join(one.tobytes() for one in made)
+
+
+def test_a_file_in_memory_is_left_to_hdf5(tmp_path):
+    write(tmp_path / "a.h5", values([168] * 100), 100)
+    with h5py.File(tmp_path / "a.h5", "r", driver="core") as file, pytest.raises(UnlikeError, match="disk"):
+        read_values(file["msgs"], 0, 100)

@@ -49,11 +49,13 @@ def read_values(dataset: h5py.Dataset, start: int, end: int) -> tuple[Bytes, Ind
     data = np.empty(int(lengths.sum()), np.uint8)
     there = references[lengths > 0]
     if there.size:
-        descriptor = os.open(os.fsdecode(dataset.file.filename), os.O_RDONLY)
+        file = dataset.file
+        if file.driver != "sec2":
+            raise UnlikeError("no file on a disk")
         try:
-            _fill(data, there, descriptor, dataset.file.userblock_size)
-        finally:
-            os.close(descriptor)
+            _fill(data, there, file.id.get_vfd_handle(), file.userblock_size)
+        except OSError as error:
+            raise UnlikeError("not readable") from error
     return data, lengths
 
 
