@@ -97,6 +97,15 @@ def test_the_simulator_does_what_it_is_told():
     assert min(analyzer.counters[kind] for kind in ("gaps", "duplicates", "reversed")) > 5
 
 
+def test_waveforms_and_camera_change_their_shape_when_they_are_told_to():
+    _, at = parse_faults(["reshape=3"])
+    cache = HeaderCache()
+    events = [decode(one.parts, cache) for one in sent(count=4, camera=(80, 70), at=at)]
+    assert cache.changes == 1
+    assert [one.arrays["SIM:CAM:FPICTURE"].shape for one in events] == 2 * [(70, 80)] + 2 * [(71, 80)]
+    assert [len(one.arrays["WAVE"]) for one in events] == [30, 30, 31, 31]
+
+
 def test_the_simulator_is_the_same_again_and_without_faults_whole():
     assert [one.parts for one in sent(count=5, camera=(80, 70))] == [
         one.parts for one in sent(count=5, camera=(80, 70))

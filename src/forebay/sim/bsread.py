@@ -26,7 +26,7 @@ FAULTS: Final = {
 EVENTS: Final = {
     "stall": "PULSE:SECONDS, nothing comes for a time",
     "jump": "PULSE:SECONDS, the clock jumps",
-    "reshape": "PULSE, every waveform has one element more from here on",
+    "reshape": "PULSE, every waveform has one element more and the camera one row more from here on",
     "restart": "PULSE:FIRST, the counter goes on from FIRST",
 }
 """Faults at a pulse id."""
@@ -129,6 +129,7 @@ class BsreadSimulator:
         """Return what the channels have at a pulse."""
         options = self.options
         p = float(pulse_id)
+        more = int(self._is_reshaped(pulse_id))
         values: dict[str, Any] = {
             "ABC": np.int32(pulse_id % 2**31),
             "ABCD": p * 10,
@@ -136,15 +137,17 @@ class BsreadSimulator:
             "XYZ": p * 200,
             "XYZW": f"hello {pulse_id}",
             "WWW": np.full(4, p),
-            "WAVE": np.sin(np.arange(30) / 5 + p / 10),
+            "WAVE": np.sin(np.arange(30 + more) / 5 + p / 10),
             "IMAGE": np.arange(8, dtype="f8").reshape(2, 4) + p,
         }
         values |= {f"SIM:S{i:04}": i + p * options.drift for i in range(options.scalars)}
-        n = 1000 + self._is_reshaped(pulse_id)
-        values |= {f"SIM:W{i:04}": np.arange(n) + p * options.drift for i in range(options.waveforms)}
+        values |= {
+            f"SIM:W{i:04}": np.arange(1000 + more) + p * options.drift for i in range(options.waveforms)
+        }
         values |= {f"SIM:T{i:04}": f"pulse {pulse_id} π" for i in range(options.strings)}
         if self._backgrounds:
-            values["SIM:CAM:FPICTURE"] = self.image(pulse_id)
+            image = self.image(pulse_id)
+            values["SIM:CAM:FPICTURE"] = np.vstack([image, image[-1:]]) if more else image
         return values
 
     def image(self, pulse_id: int) -> NDArray[np.uint16]:
