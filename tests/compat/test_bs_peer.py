@@ -17,8 +17,9 @@ import pytest
 from tests.system.bs_stand import BsStand
 from tests.system.stand import free_ports, wait_until
 
-pytestmark = pytest.mark.compat
+pytestmark = [pytest.mark.compat, pytest.mark.timeout(300)]
 
+PATIENCE_S = 120
 SCRIPT = Path(__file__).parent / "bs_peer.py"
 PYTHON = os.environ.get("FOREBAY_PSI_BSREAD_PYTHON", sys.executable)
 
@@ -43,6 +44,7 @@ def stand(tmp_path):
 def start(*arguments):
     return subprocess.Popen(
         [PYTHON, SCRIPT, *map(str, arguments)],
+        env=os.environ | {"OMP_NUM_THREADS": "1"},  # its bitshuffle spins for minutes on a busy machine else
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -52,7 +54,7 @@ def start(*arguments):
 
 def finish(process):
     try:
-        out, err = process.communicate(timeout=60)
+        out, err = process.communicate(timeout=PATIENCE_S)
     finally:
         process.kill()
     assert process.returncode == 0, err
