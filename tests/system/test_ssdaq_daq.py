@@ -289,7 +289,8 @@ def test_a_killed_writer_loses_only_what_it_had_for_less_than_a_second(tmp_path)
                 publisher.send(record)
 
             def parts():
-                return [path for path in tmp_path.glob("log*.sof.part") if len(read_sof(path).objects) == 100]
+                begun = [path for path in tmp_path.glob("log*.sof.part") if path.stat().st_size]
+                return [path for path in begun if len(read_sof(path).objects) == 100]
 
             (part,) = until(
                 parts, "a bunch on disk"
