@@ -21,15 +21,18 @@ pytestmark = pytest.mark.flow
 
 
 class Beam:
-    """A clock that is moved by hand and a publisher that lives by it."""
+    """A clock that is moved by hand and a publisher that lives by it: an image for ten pulses.
+
+    It goes in steps of 1/64 s, which add up exactly, however many there were before.
+    """
 
     def __init__(self) -> None:
         self.now = 0.0
-        config = LiveConfig(endpoint="tcp://127.0.0.1:*", rate_hz=10)
+        config = LiveConfig(endpoint="tcp://127.0.0.1:*", rate_hz=6.4)
         self.publisher = LivePublisher(config, clock=lambda: self.now)
 
     def show(self, pulse_id: int, n: int = 4) -> None:
-        self.now += 0.01
+        self.now += 1 / 64
         data = np.full((n, 2 * n), pulse_id % 65536, np.uint16)
         self.publisher.write([Event("jf", pulse_id, 1, {"data": data}, np.zeros(1, np.uint32))])
 
