@@ -13,7 +13,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-KEPT_BYTES: Final = 64 * 2**20
+KEPT_BYTES: Final = 128 * 2**20
 """Most that is kept of each size while nobody uses it; sizes are powers of two."""
 
 _LARGE: Final = 128 * 2**10  # the C library finds memory for smaller ones without the system
