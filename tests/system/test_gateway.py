@@ -58,17 +58,17 @@ def running(tmp_path_factory, tokens) -> Iterator[tuple[Stand, str]]:
 def test_a_job_is_watched_while_it_runs(running, tokens):
     stand, url = running
     with Client(url, token=tokens["operate"]) as client:
-        (job,) = client.record([stand.name], images=150, file="watched.h5")
+        (job,) = client.record([stand.name], images=400, file="watched.h5")
         seen = list(client.watch(job.id))
         states = [update.body["state"] for update in seen]
         progress = [update.body.get("n_done") or 0 for update in seen]
         assert states[-1] == "finished", (seen, stand.logs())
         assert progress == sorted(progress)
-        assert any(0 < n_done < 150 for n_done in progress), "no progress was told"
+        assert any(0 < n_done < 400 for n_done in progress), "no progress was told"
         ended = client.job(job.id)
-        assert (ended.n_done, ended.owner) == (150, "operate")
+        assert (ended.n_done, ended.owner) == (400, "operate")
         (file,) = client.files(job_id=job.id)
-        assert (file.n_got, file.source) == (150, stand.name)
+        assert (file.n_got, file.source) == (400, stand.name)
         assert check_file(stand.data / "watched.h5").is_good
         assert stand.data.joinpath("watched.h5").samefile(file.path)
 
