@@ -3,6 +3,7 @@
 import json
 import re
 import zlib
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -129,3 +130,27 @@ def test_a_board_whose_clock_is_ahead_loses_nothing(tmp_path):
     assert drain(Replayed(events), [file], SECOND - 100, patience=20.0).n_behind == 0
     file.close()
     assert file.counters["words_written"] == 4
+
+
+def test_a_disk_that_is_slow_ends_no_run_early(monkeypatch):
+    """Whatever writing takes: a board is silent when nothing comes of it, not when nobody looks."""
+    now = [0.0]
+    written = []
+
+    def monotonic():
+        now[0] += 0.01
+        return now[0]
+
+    monkeypatch.setattr("forebay.service.larpix_record.time", SimpleNamespace(monotonic=monotonic))
+
+    class SlowSink:
+        def write(self, events):
+            written.extend(events)
+            now[0] += 1.0
+
+        def close(self):
+            pass
+
+    events = [block([message(np.random.default_rng(1), 4, SECOND)], i) for i in range(4)]
+    drain(Replayed(events), [SlowSink()], SECOND, patience=20.0)
+    assert written == events

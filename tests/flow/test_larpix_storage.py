@@ -121,6 +121,40 @@ def test_a_producer_that_is_dead_is_not_waited_for(stand, monkeypatch):
     assert losses(done) == [f"No end of the run came from {BOARD}: what it sent last may be missing."]
 
 
+def test_a_disk_that_is_slow_is_no_silence_of_the_producer(stand, monkeypatch):
+    clock = SlowClock()
+    monkeypatch.setattr("forebay.service.larpix_storage.time", clock)
+    store = stand.storage._store
+
+    def slow_store(parts, notes):
+        store(parts, notes)
+        clock.behind += 10.0 * bool(parts)
+
+    monkeypatch.setattr(stand.storage, "_store", slow_store)
+    stand.enter("READY", 1)
+    assert stand.report().transition == 1
+    stand.info(x.BEGINNING)
+    for n in range(1, 4):
+        stand.data(10)
+        while stand.storage.n_packets < 10 * n:
+            assert stand.report(0.02) is None
+        if n == 1:
+            stand.enter("STOP", 2)
+    stand.info(x.ENDING)
+    done = stand.report()
+    assert (done.account["packets_stored"], done.account["no_end_of"]) == (30, [])
+
+
+class SlowClock:
+    """The module `time`, with a clock that can be put forward."""
+
+    behind = 0.0
+    sleep = staticmethod(time.sleep)
+
+    def monotonic(self):
+        return time.monotonic() + self.behind
+
+
 def test_a_block_that_is_none_is_counted(stand):
     stand.enter("READY", 1)
     assert stand.report().transition == 1

@@ -134,6 +134,8 @@ class Storage(Part):
                 timeout = 0.0
                 self._take_in(message, parts, notes)
             self._store(parts, notes)
+            if parts or notes:
+                self._last = time.monotonic()  # while the disk is slow, what comes waits: that is no silence
         if self._ending_at is not None and self._is_drained():
             self._end()
 
