@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from forebay.errors import RingError
 from forebay.ring.memory import MemoryRing
 from forebay.service.bsread_disk import DiskSink
-from forebay.service.bsread_past import Filled, PastAndPresent, open_ring
+from forebay.service.bsread_past import READ_EVENTS, Filled, PastAndPresent, open_ring
 from forebay.sim.bsread import BsreadOptions, BsreadSimulator
 from forebay.wire.bsread import HeaderCache, decode
 
@@ -171,4 +171,14 @@ def test_nothing_on_disk_at_all(tmp_path):
     filled = Filled(chain.connect(), open_ring(tmp_path / "ring"), 3)
     chain.come(5, 6, 9)
     assert [event.pulse_id for event in filled.read(0)] == [5, 6, 9]
+    chain.close()
+
+
+def test_a_read_that_is_full_to_the_last_event_is_no_pause(tmp_path):
+    chain = Chain(tmp_path / "ring", n_memory=READ_EVENTS)
+    filled = Filled(chain.connect(), open_ring(tmp_path / "ring"), 1)
+    chain.come(*range(1, READ_EVENTS + 1))
+    assert len(filled.read(0)) == READ_EVENTS
+    chain.come(READ_EVENTS + 1)
+    assert [event.pulse_id for event in filled.read(0)] == [READ_EVENTS + 1]
     chain.close()

@@ -103,7 +103,7 @@ class Filled:
         last = newest(disk)
         self._first_pulse = first_pulse
         self._high, self._time_ns = (-1, 0) if last is None else (last.pulse_id, last.time_ns)
-        self._waiting: Iterator[Event] | None = None
+        self._waiting: Iterator[Event] = iter(())
 
     @property
     def counters(self) -> dict[str, int]:
@@ -112,19 +112,23 @@ class Filled:
 
     def read(self, timeout: float) -> Sequence[Event] | None:
         """See `forebay.ports.Source.read`."""
-        if self._waiting is None:
-            came = self._inlet.read(timeout)
+        wait_s = timeout
+        while not (events := self._take()):
+            came = self._inlet.read(wait_s)
             if not came:
                 return came
             self._waiting = self._filled(came)
+            wait_s = 0.0  # what was left out has come at once
+        return events
+
+    def _take(self) -> Sequence[Event]:
         events: list[Event] = []
         n_bytes = 0
         for event in self._waiting:
             events.append(event)
             n_bytes += nbytes(event)
             if len(events) == READ_EVENTS or n_bytes > READ_BYTES:
-                return events
-        self._waiting = None
+                break
         return events
 
     def close(self) -> None:
