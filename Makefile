@@ -25,7 +25,12 @@ demo: .venv/.project
 	$(BIN)/forebay demo
 
 # Tests that are sensitive to a busy machine run two at a time; the others, slow ones first, on every core.
-test: test-beside test-calm
+# One after another, also under make -j, and the second also where the first fails.
+test:
+	@$(MAKE) --no-print-directory --keep-going -j1 test-beside test-calm
+
+# Sends as fast as a whole machine can: by itself.
+FULL_SPEED := tests/system/test_every_fault.py
 
 TESTS := .venv/.project .venv/.group-test .venv/.servers .venv/.peers .venv/.peers-larpix .venv/.peers-larpixdaq
 
@@ -34,7 +39,9 @@ test-beside: $(TESTS)
 		tests/system tests/compat tests/flow tests/unit
 
 test-calm: $(TESTS)
-	$(BIN)/python -m pytest -n $(CALM_JOBS) --dist loadfile --no-loadscope-reorder -m calm tests/system
+	$(BIN)/python -m pytest -n $(CALM_JOBS) --dist loadfile --no-loadscope-reorder -m calm \
+		--ignore $(FULL_SPEED) tests/system
+	$(BIN)/python -m pytest $(FULL_SPEED)
 
 lint: .venv/.project .venv/.group-lint
 	$(BIN)/ruff check .
