@@ -4,12 +4,16 @@ from contextlib import closing
 
 import pytest
 from tests.memory_bus import MemoryBus
+from tests.waiting import until
 
 from forebay.config import parse
+from forebay.errors import StateError
 from forebay.job import Job
-from forebay.run import claims
+from forebay.ports import Message
+from forebay.run import claims, watch
 from forebay.run.claims import Sweep, claim
 from forebay.run.ending import OPEN, settle_run
+from forebay.run.intake import Intake
 from forebay.run.owner import owner
 from forebay.store.catalog import open_catalog
 
@@ -99,3 +103,24 @@ def test_a_run_that_is_running_fails_with_its_recordings_only(catalog, bus, kind
     catalog.advance(job.id, "failed", from_states=["running"], who=ME, reason="disk full")
     settle_run(bus, catalog, catalog.job(job.id))
     assert catalog.run("p1", run.number).state == state
+
+
+def test_so_many_jobs_may_wait_and_no_more(catalog, bus, tmp_path):
+    config = parse({"quotas": {"queued_jobs": 2}, "record": {"directory": str(tmp_path)}}, "test")
+    intake = Intake(config, bus, catalog, "test")
+    book(catalog)
+    intake._check_queue(1)
+    with pytest.raises(StateError, match="1 jobs wait already; 2 may"):
+        intake._check_queue(2)
+
+
+def test_who_has_said_nothing_for_long_is_not_listed(bus, monkeypatch):
+    now = [10**18]
+    monkeypatch.setattr(watch.time, "time_ns", lambda: now[0])
+    with closing(watch.Roll(bus)) as roll:
+        bus.publish(Message("service.here.receive.jf", "one", {"state": "ready"}))
+        until(roll.services)
+        now[0] += int(watch.FORGET_S * 1e9) - 1
+        assert [one.state for one in roll.services()] == ["ready"]
+        now[0] += 1
+        assert roll.services() == []

@@ -73,3 +73,18 @@ def test_a_sink_that_fails_says_so():
         sink.close()
     sink._thread.join(30)
     assert slow.n_closed == 1
+
+
+def test_what_failed_first_is_told_also_where_closing_fails_too():
+    class Broken:
+        def append(self, readouts):
+            raise OSError("the disk is full")
+
+        def close(self):
+            raise RuntimeError("and so it cannot be closed")
+
+    sink = QueuedSink(Broken())
+    sink.append(some(1, 1))
+    with pytest.raises(OSError, match="the disk is full"):
+        sink.close()
+    sink.close()  # said once
