@@ -1,6 +1,7 @@
 """Receivers that people derive from SSDAQ's `ReceiverServer`: they publish, answer, fail aloud and end."""
 
 import asyncio
+import inspect
 import socket
 import threading
 from contextlib import closing, contextmanager
@@ -119,6 +120,21 @@ def test_a_coroutine_that_fails_ends_the_receiver_and_says_why():
         send(server.port, b"bad")
         until(lambda: failed)
     assert str(failed[0]) == "a bad packet"
+
+
+def test_a_control_channel_that_is_taken_leaves_nothing_behind(tmp_path):
+    control = ipc(tmp_path, "control")
+
+    async def extra():
+        """Run besides."""
+
+    with running(Relay([], control)):
+        server = Relay([], control)
+        server.corrs = [extra()]
+        with pytest.raises(StreamError):
+            server.run()
+        assert server.loop.is_closed()
+        assert {inspect.getcoroutinestate(one) for one in server.corrs} == {inspect.CORO_CLOSED}
 
 
 def test_a_publisher_that_fails_is_left_out():

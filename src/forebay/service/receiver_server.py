@@ -135,10 +135,10 @@ class ReceiverServer:
         methods = inspect.getmembers(self, inspect.ismethod)
         self.cmds = {name[4:]: method for name, method in methods if name.startswith("cmd_")}
         self.corrs += [method() for name, method in methods if name.startswith("ct_")]
-        control = self._control
-        if control is None:
-            control = ipc(private_directory(default_runtime_dir()), self._name)
         try:
+            control = self._control
+            if control is None:
+                control = ipc(private_directory(default_runtime_dir()), self._name)
             with ControlThread(self, control, answer):
                 for coroutine in self.corrs:
                     self.loop.create_task(coroutine).add_done_callback(self._look_at)
@@ -169,6 +169,8 @@ class ReceiverServer:
     def _close(self) -> None:
         self.running = False
         self.loop.run_until_complete(self._end_tasks())
+        for coroutine in self.corrs:
+            coroutine.close()  # where it was never begun
         for one in [*self._open, *self.publishers]:
             if hasattr(one, "close"):
                 one.close()
