@@ -1,6 +1,7 @@
 """Values of variable length read many at once are what HDF5 reads one by one."""
 
 import contextlib
+import zlib
 
 import h5py
 import numpy as np
@@ -103,8 +104,44 @@ def test_what_is_not_as_expected_is_left_to_hdf5(tmp_path, offset):
 def test_a_file_that_is_cut_off_is_left_to_hdf5(tmp_path, monkeypatch):
     path = tmp_path / "a.h5"
     write(path, values([168] * 100), 100)
-    monkeypatch.setattr(larpix_heap.os, "pread", lambda _file, n, _at: b"GCOL".ljust(n // 2, b"\0"))
+    whole = larpix_heap.os.pread
+    monkeypatch.setattr(
+        larpix_heap.os, "pread", lambda file, n, at: whole(file, n if n == 16 else n // 2, at)
+    )
     with pytest.raises(UnlikeError, match="shorter"):
+        read(path)
+
+
+@pytest.mark.parametrize("size", [16, 2**40, 2**63, 2**64 - 1])
+@pytest.mark.parametrize("start", [0, 10])
+def test_a_collection_of_another_size_is_left_to_hdf5(tmp_path, start, size):
+    path = tmp_path / "a.h5"
+    write(path, values([168] * 20), 20)
+    content = bytearray(path.read_bytes())
+    at = content.index(b"GCOL") + 8
+    content[at : at + 8] = size.to_bytes(8, "little")
+    path.write_bytes(content)
+    with pytest.raises(UnlikeError, match="collection"):
+        read(path, start)
+
+
+def test_lengths_that_no_file_has_take_no_memory(tmp_path):
+    path = tmp_path / "a.h5"
+    write(path, values([168] * 64), 64, compression=None)
+    content = path.read_bytes()
+    collection = (content.index(b"GCOL")).to_bytes(8, "little")
+    content = content.replace((168).to_bytes(4, "little") + collection, b"\xff" * 4 + collection)
+    path.write_bytes(content)
+    with pytest.raises(UnlikeError, match="more bytes"):
+        read(path)
+
+
+def test_a_chunk_that_unpacks_to_too_much_is_left_to_hdf5(tmp_path):
+    path = tmp_path / "a.h5"
+    write(path, values([168] * 64), 64)
+    with h5py.File(path, "r+") as file:
+        file["msgs"].id.write_direct_chunk((0,), zlib.compress(bytes(2**20)))
+    with pytest.raises(UnlikeError, match="size"):
         read(path)
 
 

@@ -46,31 +46,36 @@ def read_values(dataset: h5py.Dataset, start: int, end: int) -> tuple[Bytes, Ind
         raise UnlikeError("other filters")
     references = _references(dataset, start, end)
     lengths: Index = references["length"].astype(np.int64)
-    data = np.empty(int(lengths.sum()), np.uint8)
-    there = references[lengths > 0]
-    if there.size:
-        file = dataset.file
-        if file.driver != "sec2":
-            raise UnlikeError("no file on a disk")
-        try:
-            _fill(data, there, file.id.get_vfd_handle(), file.userblock_size)
-        except OSError as error:
-            raise UnlikeError("not readable") from error
+    n_bytes = int(lengths.sum())
+    if not n_bytes:
+        return np.empty(0, np.uint8), lengths
+    file = dataset.file
+    if file.driver != "sec2":
+        raise UnlikeError("no file on a disk")
+    try:
+        descriptor = file.id.get_vfd_handle()
+        if n_bytes > os.fstat(descriptor).st_size:  # before there is memory for them
+            raise UnlikeError("more bytes than the file has")
+        data = np.empty(n_bytes, np.uint8)
+        _fill(data, references[lengths > 0], descriptor, file.userblock_size)
+    except OSError as error:
+        raise UnlikeError("not readable") from error
     return data, lengths
 
 
 def _references(dataset: h5py.Dataset, start: int, end: int) -> NDArray[np.void]:
     size = dataset.chunks[0]
+    n_bytes = size * _REFERENCE.itemsize
     is_packed = dataset.compression is not None
     parts = []
     for first in range(start - start % size, end, size):
         try:
             mask, chunk = dataset.id.read_direct_chunk((first,))
             if is_packed and not mask & 1:
-                chunk = zlib.decompress(chunk)
+                chunk = zlib.decompressobj().decompress(chunk, n_bytes + 1)
         except (OSError, RuntimeError, zlib.error) as error:
             raise UnlikeError("a chunk") from error
-        if len(chunk) != size * _REFERENCE.itemsize:
+        if len(chunk) != n_bytes:
             raise UnlikeError("a chunk of another size")
         parts.append(chunk[max(start - first, 0) * _REFERENCE.itemsize : (end - first) * _REFERENCE.itemsize])
     return np.frombuffer(b"".join(parts), _REFERENCE)
@@ -96,10 +101,9 @@ def _fill(data: Bytes, references: NDArray[np.void], descriptor: int, base: int)
 def _stretch(descriptor: int, collection: int, index: int, lengths: Index) -> Bytes:
     """Return the objects of a collection from `index` on, with their headers, as long as all together."""
     n_bytes = int((_OBJECT_BYTES + (lengths + 7) // 8 * 8).sum())
-    n_read = n_bytes if index == 1 else _size(descriptor, collection)
-    found = os.pread(descriptor, _COLLECTION_BYTES + n_read, collection)
-    if found[:4] != b"GCOL":
-        raise UnlikeError("no collection")
+    size = _size(descriptor, collection)
+    n_read = _COLLECTION_BYTES + n_bytes if index == 1 else size
+    found = os.pread(descriptor, min(n_read, size), collection)
     at = _COLLECTION_BYTES
     while index != 1 and at + _OBJECT_BYTES <= len(found):
         if int.from_bytes(found[at : at + 2], "little") == index:
@@ -112,7 +116,12 @@ def _stretch(descriptor: int, collection: int, index: int, lengths: Index) -> By
 
 
 def _size(descriptor: int, collection: int) -> int:
-    return int.from_bytes(os.pread(descriptor, _COLLECTION_BYTES, collection)[8:], "little")
+    """Return the bytes of a collection with its header; all of them are in the file."""
+    head = os.pread(descriptor, _COLLECTION_BYTES, collection)
+    size = int.from_bytes(head[8:], "little")
+    if head[:5] != b"GCOL\x01" or size > os.fstat(descriptor).st_size - collection:
+        raise UnlikeError("no collection")
+    return size
 
 
 def _take(out: Bytes, stretch: Bytes, indices: Index, lengths: Index) -> None:
