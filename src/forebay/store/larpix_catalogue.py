@@ -9,9 +9,8 @@ from typing import Any
 
 import msgspec
 
-from forebay.store.group import share
 from forebay.store.larpix_manifest import LarpixManifest, subrun_number
-from forebay.store.paths import explain, sync
+from forebay.store.paths import explain, replace_in_place
 
 _BLOCK = 4 * 2**20
 _TIERS = {"raw": "raw", "packets": "decoded-raw"}
@@ -73,10 +72,7 @@ def write_entry(path: Path, manifest: LarpixManifest, namespace: str) -> Path:
         temporary.write_bytes(
             msgspec.json.format(msgspec.json.encode(entry(path, manifest, namespace)), indent=1)
         )
-        sync(temporary)
-        share(temporary)
-        temporary.replace(beside)
-        sync(beside.parent)
+        replace_in_place(temporary, beside)
     except OSError as error:
         raise explain(error, f"Cannot write {beside}") from error
     return beside

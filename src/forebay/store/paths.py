@@ -114,6 +114,14 @@ def link_in_place(temporary: Path, final: Path) -> None:
     sync(final.parent)
 
 
+def replace_in_place(temporary: Path, final: Path) -> None:
+    """Give a closed file its final name beside the temporary one, durably, instead of one that has it."""
+    sync(temporary)
+    share(temporary)
+    temporary.replace(final)
+    sync(final.parent)
+
+
 _DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 _REMEDIES = {

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import msgspec
 
 from forebay.errors import StoreError
 from forebay.store import manifest as m
-from forebay.store.group import share
-from forebay.store.paths import explain, sync
+from forebay.store.paths import explain, replace_in_place
 
 FORMAT = "forebay-sof"
 VERSION = 1
@@ -58,9 +56,7 @@ def write_manifest(final: Path, manifest: SofManifest) -> None:
     part = path.with_name(path.name + ".part")
     try:
         part.write_bytes(msgspec.json.format(msgspec.json.encode(manifest)) + b"\n")
-        share(part)
-        os.replace(part, path)  # noqa: PTH105 - as a name, over another
-        sync(path.parent)
+        replace_in_place(part, path)
     except OSError as error:
         raise explain(error, f"Cannot write {path}") from error
 
