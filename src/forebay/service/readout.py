@@ -51,7 +51,7 @@ class CameraInput:
     ----------
     gather_s:
         As of `forebay.assemble.datagrams.BlockReceiver.fill`: by so much more a readout may be late, which
-        saves CPU time.
+        saves CPU time; one that is complete sooner after its time tag than those before it by up to 50 ms.
     """
 
     listen_ip: IPv4Address | IPv6Address = _LOOPBACK
