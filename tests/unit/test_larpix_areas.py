@@ -41,7 +41,7 @@ def test_the_key_that_says_most_is_taken(folder, n):
     assert tile == (2 if "/" in KEYS[n] else None)
 
 
-@pytest.mark.parametrize("text", ["x=1", "1/2/3=a", "-1=a", "=a", "1/=a"])
+@pytest.mark.parametrize("text", ["x=1", "1/2/3=a", "-1=a", "=a", "1/=a", "01=a", "1/02=a", "1/0=a"])
 def test_keys_that_are_none(text):
     with pytest.raises(ConfigError, match="names no board and no tile"):
         parse_layouts([text])

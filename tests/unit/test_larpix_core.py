@@ -384,6 +384,17 @@ def test_the_core_after_this_one_is_told_of_components_of_the_original():
     assert known == [["LArPix board"], ["LArPix board"], []]
 
 
+def test_one_of_ours_in_the_place_of_one_of_the_original_is_not_remembered():
+    known = []
+    stand = Stand(remember=lambda now: known.append([one.name for one in now]))
+    stand.register(BOARD, "LArPix board", "BOARD", confirms=False)
+    stand.later(3)
+    stand.register(BOARD, "LArPix board", "BOARD", instance="ours")
+    stand.register(OTHER, "Offline storage", "CONSUMER", confirms=False)
+    stand.register(OTHER, "Offline storage", "CONSUMER", instance="ours")
+    assert known[-1] == []
+
+
 def test_answers_go_to_who_asked(stand):
     ask = {"client_name": "LArPix board", "action_name": "sleep", "params": [1]}
     got = stand.send(OPERATOR, x.Control("ACTION", ask))

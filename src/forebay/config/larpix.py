@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Final, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -12,7 +12,10 @@ from forebay.config.control import ApiConfig
 
 Host = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9.-]{0,252}$")]
 
-LayoutKey = Annotated[str, Field(pattern=r"^(\*|\d{1,3})(/(\*|\d{1,2}))?$")]
+LAYOUT_KEY: Final = r"^(\*|0|[1-9][0-9]{0,2})(/(\*|[1-9][0-9]?))?$"
+"""GROUP or GROUP/TILE, each a number or ``*`` for any."""
+
+LayoutKey = Annotated[str, Field(pattern=LAYOUT_KEY)]
 
 
 class BoardConfig(Model):

@@ -11,6 +11,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from forebay.config.larpix import LAYOUT_KEY
 from forebay.errors import ConfigError
 from forebay.service.larpix_layout import Layout, find_layout
 
@@ -18,7 +19,6 @@ CHANNELS_OF_A_TILE: Final = 4
 """Io channels by which a PACMAN board reads one tile: 1 to 4 the first, 5 to 8 the second, and so on."""
 
 ALL: Final = "*"
-_KEY = re.compile(r"(\*|\d{1,3})(/(\*|\d{1,2}))?")
 
 
 def tile_of(io_channel: int) -> int:
@@ -43,7 +43,7 @@ def parse_layouts(texts: Iterable[str]) -> dict[str, str]:
 
 def check_key(key: str) -> str:
     """Return `key` if it is one of `Layouts`; `ConfigError` if not."""
-    if not _KEY.fullmatch(key):
+    if not re.fullmatch(LAYOUT_KEY, key):
         raise ConfigError(
             f"{key[:40]!r} names no board and no tile for a pixel layout.",
             "Write GROUP or GROUP/TILE, each a number or *, e.g. 1=layout-2.4.0 or 2/*=layout-2.5.0.",

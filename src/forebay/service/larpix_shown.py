@@ -61,7 +61,6 @@ class Shown:
         self._maps = PixelMaps(tally, layouts, layout or {})
         self._packets = packets or self._rows
         self._state = state
-        self._layouts = layouts
         self._seen: dict[object, tuple[int, Any]] = {}
 
     def _once(self, what: object, make: Callable[[], _T]) -> _T:

@@ -146,7 +146,9 @@ class Conductor:
         client = self.clients.by_identity[identity]
         if before is not None:
             self.control.forget(before)
-        if not new.instance:
+        if new.instance:
+            self._originals.pop(new.name, None)
+        else:
             self._originals[new.name] = new
         self._returning.forget(new.name)
         self._keep_in_mind()
