@@ -64,6 +64,8 @@ def test_a_killed_producer_ends_the_run_and_what_it_sent_is_stored(stand):
     stand.kill("producer")
     end = end_of(stand)
     assert end["reason"].startswith("lost LArPix board")
+    (said,) = [line for line in stand.errors().splitlines() if "run did not end as asked" in line]
+    assert " WARNING " in said
     account = end["account"]["Offline storage"]
     assert account["packets_of"]["LArPix board"] == account["packets_stored"] > 0
     assert account["no_end_of"] == ["LArPix board"]

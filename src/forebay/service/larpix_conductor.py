@@ -30,6 +30,7 @@ _WARNINGS: Final = (
     "component refused",
     "malformed message",
     "not booked",
+    "run did not end as asked",
 )
 
 Messages = list[tuple[bytes, list[bytes]]]
