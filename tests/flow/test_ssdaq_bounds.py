@@ -105,3 +105,20 @@ def test_a_callback_that_fails_is_asked_again():
 
     with closing(MessagePublisher("127.0.0.1", "*")) as publisher:
         assert asyncio.run(listen(publisher)) == [b"0", "failed", b"2"]
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_nobody_waits_for_a_subscriber_whose_thread_has_failed():
+    def fail(message):
+        raise ValueError(message)
+
+    async def listen(publisher):
+        subscriber = AsyncSubscriber("127.0.0.1", port_of(publisher), unpack=fail)
+        await asyncio.to_thread(until, publisher.count_subscribers)
+        publisher.send([b"0"])
+        found = await asyncio.wait_for(subscriber.get_data(), 20)
+        await subscriber.close()
+        return found
+
+    with closing(MessagePublisher("127.0.0.1", "*")) as publisher:
+        assert asyncio.run(listen(publisher)) is None

@@ -255,10 +255,20 @@ class _Passing(BasicSubscriber):
         most_waiting: int,
         loop: asyncio.AbstractEventLoop,
         hand_on: Callable[[list[Any]], None],
+        end: Callable[[], None],
     ) -> None:
         super().__init__(ip, port, unpack, logger, most_waiting=most_waiting)
         self._loop = loop
         self._hand_on = hand_on
+        self._end = end
+
+    def run(self) -> None:
+        """Take what comes; however that ends, the loop is told, where somebody may wait for more."""
+        try:
+            super().run()
+        finally:
+            if not self._loop.is_closed():
+                self._loop.call_soon_threadsafe(self._end)
 
     def _deliver(self, found: list[Any]) -> None:
         with self._news:
@@ -309,8 +319,12 @@ class AsyncSubscriber:
         self._is_closed = False
         self._callback = passoff_callback
         loop = loop or asyncio.get_running_loop()
-        self._thread = _Passing(ip, port, unpack, logger, most_waiting, loop, self._take_in)
+        self._thread = _Passing(ip, port, unpack, logger, most_waiting, loop, self._take_in, self._end)
         self._thread.start()
+
+    def _end(self) -> None:
+        self._is_closed = True
+        self._news.set()
 
     def _take_in(self, found: list[Any]) -> None:
         if self._callback is not None:
@@ -330,7 +344,7 @@ class AsyncSubscriber:
         return not self._waiting
 
     async def get_data(self) -> Any:
-        """Return the next message, None once it is closed."""
+        """Return the next message, None once it is closed, or nothing more can come."""
         while not self._waiting and not self._is_closed:
             self._news.clear()
             await self._news.wait()
@@ -341,8 +355,7 @@ class AsyncSubscriber:
         await asyncio.to_thread(self._thread.close, hard)
         if hard:
             self._waiting.take_all()
-        self._is_closed = True
-        self._news.set()
+        self._end()
 
 
 class _UnpackingAsyncSubscriber(AsyncSubscriber):
