@@ -116,10 +116,8 @@ def _write_config(directory: Path, runtime_dir: Path) -> Config:
 
 
 def _free_ports(n_ports: int) -> int:
-    """Return the first of some neighbouring UDP ports that nobody uses and that no sender is given."""
-    first, last = (int(word) for word in PORTS_OF_SENDERS.read_text(encoding="ascii").split())
-    starts: list[int] = [*range(FIRST_PORT, first - n_ports + 1), *range(last + 1, 2**16 - n_ports + 1)]
-    for start in random.sample(starts, len(starts)):
+    """Return the first of some neighbouring UDP ports that nobody uses."""
+    for start in candidate_ports(n_ports):
         sockets = [socket.socket(socket.AF_INET, socket.SOCK_DGRAM) for _ in range(n_ports)]
         try:
             for i, one in enumerate(sockets):
@@ -131,10 +129,15 @@ def _free_ports(n_ports: int) -> int:
         finally:
             for one in sockets:
                 one.close()
-    raise ServiceError(
-        f"No {n_ports} neighbouring UDP ports outside of {first} to {last}, the range of senders, are free.",
-        f"See what uses them: ss -ulpn. The range stands in {PORTS_OF_SENDERS}.",
-    )
+    raise ServiceError(f"No {n_ports} neighbouring UDP ports are free.", "See what uses them: ss -ulpn")
+
+
+def candidate_ports(n_ports: int) -> list[int]:
+    """Return where `n_ports` neighbours may begin, in any order; those that a sender may get come last."""
+    first, last = (int(word) for word in PORTS_OF_SENDERS.read_text(encoding="ascii").split())
+    starts = range(FIRST_PORT, 2**16 - n_ports + 1)
+    shuffled = random.sample(starts, len(starts))
+    return sorted(shuffled, key=lambda start: first - n_ports < start <= last)
 
 
 @contextmanager
