@@ -13,6 +13,9 @@ from tests.isolation import MARK
 
 _PROC = Path("/proc")
 _SHARED_MEMORY = Path("/dev/shm")
+_OURS = ("PostgreSQL.", "forebay", "psm_", "sem.")
+"""How names of shared memory begin that servers and processes of tests make; all else is somebody else's."""
+
 _GRACE_S = 15.0
 """What was told to end may take so long."""
 
@@ -109,7 +112,12 @@ def _memory(began_s: float) -> list[str]:
     found = []
     for path in _SHARED_MEMORY.glob("*"):
         with suppress(*_GONE):
-            if path.is_file() and path.stat().st_ctime > began_s and not _is_used(path):
+            if (
+                path.name.startswith(_OURS)
+                and path.is_file()
+                and path.stat().st_ctime > began_s
+                and not _is_used(path)
+            ):
                 path.unlink()
                 found.append(f"shared memory: {path}")
     return found

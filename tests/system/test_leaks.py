@@ -60,6 +60,16 @@ def test_networks_that_are_noted_and_shared_memory_that_nobody_has(tmp_path):
     assert not memory.exists()
 
 
+def test_files_that_no_test_makes_are_left_alone(tmp_path):
+    other = leaks._SHARED_MEMORY / f"notes-of-somebody-{os.getpid()}"
+    other.touch()
+    try:
+        assert str(other) not in str(leaks.clean(tmp_path, [], time.time() - 1))
+        assert other.exists()
+    finally:
+        other.unlink(missing_ok=True)
+
+
 def test_semaphores_of_others_are_left_alone():
     began_s = time.time() - 1
     lock = multiprocessing.get_context("spawn").Lock()
