@@ -8,7 +8,7 @@ import shutil
 import socket
 import tempfile
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
@@ -383,8 +383,9 @@ def test_control_that_is_away(stand):
 def test_what_is_booked_is_listed_while_nothing_runs(stand):
     stand.configure(stand.settings | {"workers": {"record": 1, "retrieve": 0}})
     says(stand.forebay("jobs", "--config", stand.config_path), "Nothing is booked yet", "forebay run")
-    open_catalog(stand.config).close()
-    for word in ("jobs", "files"):
+    with closing(open_catalog(stand.config)) as catalog:
+        catalog.put_proposal("default", stand.data)
+    for word in ("jobs", "runs", "files"):
         done = stand.forebay(word, "--json", "--config", stand.config_path)
         assert (done.code, done.out, done.err) == (0, "[]\n", "")
 
