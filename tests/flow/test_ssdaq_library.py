@@ -24,8 +24,9 @@ from forebay.front.ssdaq import (
     SSReadoutListener,
     ZMQReadoutPublisher,
 )
+from forebay.front.ssdaq.async_subscribers import AsyncSubscriber
 from forebay.front.ssdaq.readout import SSReadoutB
-from forebay.front.ssdaq.subscribers import AsyncSubscriber, BasicSSReadoutSubscriber, BasicTriggerSubscriber
+from forebay.front.ssdaq.subscribers import BasicSSReadoutSubscriber, BasicTriggerSubscriber
 from forebay.service.readout_successor import DataReader, SSDataReaderB, SSDataWriterB
 from forebay.service.sof_writer import TriggerWriter
 from forebay.sim.camera import Camera, CameraOptions

@@ -11,13 +11,12 @@ import numpy as np
 import pytest
 
 from forebay.errors import ConfigError, StoreError
+from forebay.front.ssdaq.async_subscribers import AsyncLogProtoSubscriber, AsyncTelDataSubscriber
 from forebay.front.ssdaq.frame import Frame
 from forebay.front.ssdaq.publisher import ZMQTCPPublisher
 from forebay.front.ssdaq.readout import SSReadoutB
 from forebay.front.ssdaq.records import LogData, TriggerMessage
 from forebay.front.ssdaq.subscribers import (
-    AsyncLogProtoSubscriber,
-    AsyncTelDataSubscriber,
     BasicLogSubscriber,
     BasicMonSubscriber,
     BasicTelDataSubscriber,

@@ -1,6 +1,6 @@
 """Subscribers and writers of SSDAQ 0.9."""
 
-from forebay.front.ssdaq.subscribers import (
+from forebay.front.ssdaq.async_subscribers import (
     AsyncLogProtoSubscriber,
     AsyncLogSubscriber,
     AsyncMonSubscriber,
@@ -9,6 +9,8 @@ from forebay.front.ssdaq.subscribers import (
     AsyncTelDataSubscriber,
     AsyncTimestampSubscriber,
     AsyncTriggerSubscriber,
+)
+from forebay.front.ssdaq.subscribers import (
     BasicLogSubscriber,
     BasicMonSubscriber,
     BasicSSReadoutSubscriber,
