@@ -57,8 +57,8 @@ class Watch:
 
     When the bus was away, such as a hub that was started anew, or news came faster than they were read, an
     update of topic `GAP` says so to those who watch everything, and then one about each job that was said to
-    go on tells how it stands now: none is left running that has ended. Those who watch one job look at it
-    anyway.
+    go on tells how it stands now: none is left running that has ended, if the catalogue answers then. Those
+    who watch one job look at it anyway.
 
     Parameters
     ----------
