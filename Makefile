@@ -8,7 +8,7 @@ BIN := .venv/bin
 JOBS ?= auto
 CALM_JOBS ?= 2
 
-.PHONY: help demo test test-beside test-calm lint types contracts docs bench format clean
+.PHONY: help demo test test-beside test-calm test-full-speed lint types contracts docs bench format clean
 
 help:
 	@echo "make demo       set up, then record from a simulated detector and check the file (start here)"
@@ -25,9 +25,9 @@ demo: .venv/.project
 	$(BIN)/forebay demo
 
 # Tests that are sensitive to a busy machine run two at a time; the others, slow ones first, on every core.
-# One after another, also under make -j, and the second also where the first fails.
+# One after another, also under make -j, and each also where another fails.
 test:
-	@$(MAKE) --no-print-directory --keep-going -j1 test-beside test-calm
+	@$(MAKE) --no-print-directory --keep-going -j1 test-beside test-calm test-full-speed
 
 # Sends as fast as a whole machine can: by itself.
 FULL_SPEED := tests/system/test_every_fault.py
@@ -41,6 +41,8 @@ test-beside: $(TESTS)
 test-calm: $(TESTS)
 	$(BIN)/python -m pytest -n $(CALM_JOBS) --dist loadfile --no-loadscope-reorder -m calm \
 		--ignore $(FULL_SPEED) tests/system
+
+test-full-speed: $(TESTS)
 	$(BIN)/python -m pytest $(FULL_SPEED)
 
 lint: .venv/.project .venv/.group-lint
