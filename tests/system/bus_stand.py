@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 import shutil
+import signal
 import sys
 import tempfile
 from abc import ABC, abstractmethod
@@ -56,6 +57,14 @@ class BusStand(ABC):
     def start_broker(self) -> None:
         """Start it, again on the same state."""
 
+    @abstractmethod
+    def hold_broker(self) -> None:
+        """Stop it where it is: connections stay, and nothing answers."""
+
+    @abstractmethod
+    def let_broker_go(self) -> None:
+        """Let it go on."""
+
     def close(self) -> None:
         """End everything."""
         for client in self.clients:
@@ -84,6 +93,12 @@ class HubStand(BusStand):
     def kill_broker(self) -> None:
         self.hub.kill()
 
+    def hold_broker(self) -> None:
+        self.hub.process.send_signal(signal.SIGSTOP)
+
+    def let_broker_go(self) -> None:
+        self.hub.process.send_signal(signal.SIGCONT)
+
 
 class RabbitStand(BusStand):
     """RabbitMQ: one broker for all tests, a virtual host for each."""
@@ -108,6 +123,12 @@ class RabbitStand(BusStand):
         # does not survive a power cut; messages in older ones do.
         self.rabbit.tell("mnesia:sync_log(), [dets:sync(Table) || Table <- dets:all()].")
         self.rabbit.kill()
+
+    def hold_broker(self) -> None:
+        self.rabbit.hold()
+
+    def let_broker_go(self) -> None:
+        self.rabbit.let_go()
 
 
 def request(i: int, key: str = "record.camera", **body: object) -> Message:

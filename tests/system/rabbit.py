@@ -19,6 +19,7 @@ import subprocess
 from pathlib import Path
 
 from tests.isolation import MARK
+from tests.ports import is_free
 
 from .certificates import Certificate
 from .stand import free_ports, wait_until
@@ -126,6 +127,8 @@ class Rabbit:
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
             )
+            # a server that finds none starts one of its own, which would outlive it
+            wait_until(lambda: not is_free(self._epmd_port, socket.SOCK_STREAM), lambda: "no epmd", START_S)
         with self._log.open("wb") as log:
             self._server = subprocess.Popen(
                 [SERVER],
@@ -157,6 +160,16 @@ class Rabbit:
             os.killpg(self._server.pid, signal.SIGKILL)
             self._server.wait()
             self._server = None
+
+    def hold(self) -> None:
+        """Stop the broker where it is, until `let_go`: connections stay, and nothing answers."""
+        assert self._server is not None
+        os.killpg(self._server.pid, signal.SIGSTOP)
+
+    def let_go(self) -> None:
+        """Let a broker go on that was held."""
+        assert self._server is not None
+        os.killpg(self._server.pid, signal.SIGCONT)
 
     def tell(self, expression: str) -> str:
         """Have the broker evaluate Erlang, and return what it printed."""

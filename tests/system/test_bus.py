@@ -339,6 +339,13 @@ def test_the_broker_comes_back(stand, bus, queue):
     assert work.take(0.1) is None
     assert (listener.n_gaps, kills.n_gaps) == (0, 0)
     bus.reach(PATIENCE_S)
+    stand.hold_broker()
+    try:
+        with pytest.raises(BusError):
+            bus.reach(0.2)
+    finally:
+        stand.let_broker_go()
+    bus.reach(PATIENCE_S)
     stand.kill_broker()
     with pytest.raises(BusError):
         bus.reach(0.2)

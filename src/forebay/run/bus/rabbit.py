@@ -59,10 +59,11 @@ class RabbitBus:
     def reach(self, timeout: float) -> None:
         """See `forebay.ports.Bus.reach`."""
 
-        async def nothing(_: Session) -> None:
-            """Being connected is all."""
+        async def ask(session: Session) -> None:
+            async with session.connection.channel():
+                pass  # that the broker opened it is an answer: it may have died unnoticed, or hang
 
-        self._line.do(nothing, timeout)
+        self._line.do(ask, timeout)
 
     def request(self, message: Message) -> None:
         """See `forebay.ports.Bus.request`."""
