@@ -21,7 +21,7 @@ pytestmark = [pytest.mark.system, pytest.mark.calm, pytest.mark.timeout(600)]
 LAYOUT = eiger(8)
 N_MODULES = 2
 N_PULSES = 10_000
-NEAR_A_LEAP = 32
+NEAR_A_LEAP = 16
 """Pulses around a leap that may be cut: one port may see it so much earlier than the other."""
 
 LATE = 6
