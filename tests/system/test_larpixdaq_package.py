@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from tests.system.larpix_stand import DaqStand
+from tests.waiting import until
 
 from forebay.front.larpix.arguments import PORTS, SCRIPTS
 from forebay.front.larpix.operator import Operator
@@ -18,6 +19,8 @@ SOURCE = Path(__file__).parents[2] / "packages" / "larpixdaq" / "src"
 FOLDER = SOURCE / "larpixdaq"
 MODULES = [*(f"larpixdaq.{script}" for script in SCRIPTS if script != "log"), "xylem.Log"]
 OLD_LOG = ("--log-address", "tcp://127.0.0.1:5678")  # what the README says that it is
+IN_USE = "is in use by another process"
+N_TRIES = 5
 EXAMPLE = """
 from larpixdaq.operator import Operator
 
@@ -47,32 +50,44 @@ class Printed(DaqStand):
     def type(self, name, *words):
         self.spawn(name, [sys.executable, *words], cwd=self.directory, env=self.environment)
 
+    def start(self):
+        """Start everybody; whether they found their ports free."""
+        self.type("log", "-m", "xylem.Log", "-o", "log.txt")
+        self.type("core", FOLDER / "core.py", "--address", "tcp://127.0.0.1", *OLD_LOG)
+        producer = ("larpixdaq.producer", "tcp://127.0.0.1:50001", "--io-config", "FakeIO")
+        self.type("producer", "-m", *producer, "--routines", "routines.json")
+        self.type("aggregator", "-m", "larpixdaq.aggregator", "tcp://127.0.0.1:50002")
+        self.type("storage", FOLDER / "offline_storage.py")
+        self.type("run data", FOLDER / "run_data.py")
+        everybody = {"LArPix board", "LArPix aggregator", "Offline storage", "Run data"}
+        self.until(lambda: self.clients() == everybody or IN_USE in self.errors())
+        return IN_USE not in self.errors()
+
 
 @pytest.fixture
 def stand(tmp_path):
-    for port in (*PORTS, 50001, 50002, 56789, 5678):
-        with socket.socket() as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            if probe.connect_ex(("127.0.0.1", port)) == 0:
-                pytest.skip(f"port {port} of larpix-daq is in use here")
-    stand = Printed(tmp_path)
-    yield stand
-    stand.close()
+    """Lend a stand that has all its ports, which are among those that any connection may have for a while."""
+    for i in range(N_TRIES):
+        until(lambda: not any(is_taken(port) for port in (*PORTS, 50001, 50002, 56789, 5678)), "all ports")
+        directory = tmp_path / str(i)
+        directory.mkdir()
+        stand = Printed(directory)
+        try:
+            if stand.start():
+                yield stand
+                return
+        finally:
+            stand.close()
+    pytest.fail(f"somebody else had a port of larpix-daq in each of {N_TRIES} tries")
+
+
+def is_taken(port):
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
 def test_the_readme_as_printed(stand):
-    stand.type("log", "-m", "xylem.Log", "-o", "log.txt")
-    stand.type("core", FOLDER / "core.py", "--address", "tcp://127.0.0.1", *OLD_LOG)
-    producer = ("larpixdaq.producer", "tcp://127.0.0.1:50001", "--io-config", "FakeIO")
-    stand.type("producer", "-m", *producer, "--routines", "routines.json")
-    stand.type("aggregator", "-m", "larpixdaq.aggregator", "tcp://127.0.0.1:50002")
-    stand.type("storage", FOLDER / "offline_storage.py")
-    stand.type("run data", FOLDER / "run_data.py")
-    everybody = {"LArPix board", "LArPix aggregator", "Offline storage", "Run data"}
-    in_use = "is in use by another process"  # these ports are among those that any connection may have
-    stand.until(lambda: stand.clients() == everybody or in_use in stand.errors())
-    if in_use in stand.errors():
-        pytest.skip(f"a port of larpix-daq {in_use}")
     words = [sys.executable, "-c", EXAMPLE]
     done = subprocess.run(words, env=stand.environment, capture_output=True, text=True, timeout=60)
     assert not done.returncode, done.stderr
