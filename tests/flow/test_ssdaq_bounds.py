@@ -71,11 +71,7 @@ def test_coroutines_have_the_same_bound(caplog):
         subscriber = AsyncSubscriber("127.0.0.1", port_of(publisher), most_waiting=2)
         await asyncio.to_thread(until, publisher.count_subscribers)
         publisher.send([bytes([i]) for i in range(10)])
-        for _ in range(10_000):
-            if subscriber.n_dropped == 8:
-                break
-            await asyncio.sleep(0.001)
-        await asyncio.sleep(0)
+        await asyncio.to_thread(until, lambda: subscriber.n_dropped == 8)
         found = [await subscriber.get_data() for _ in range(2)]
         await subscriber.close()
         return found, subscriber.n_dropped, await subscriber.get_data()

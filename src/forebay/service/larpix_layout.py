@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from forebay.errors import ConfigError
 
-_TODO = (
+_ADVICE = (
     "Give a layout-*.yaml of larpix-geometry: chips: [[chip id, [pixel of channel 0, ...]], ...] (null for a "
     "channel without one), pixels: [[pixel, x, y, ...], ...], in mm, y down."
 )
@@ -44,9 +44,9 @@ class Layout:
         except OSError as error:
             raise ConfigError(f"The pixel layout {path} cannot be read: {error.strerror}.") from error
         except yaml.YAMLError as error:
-            raise ConfigError(f"{path} is no pixel layout, and no YAML: {_brief(error)}.", _TODO) from error
+            raise ConfigError(f"{path} is no pixel layout, and no YAML: {_brief(error)}.", _ADVICE) from error
         except (ValueError, TypeError) as error:
-            raise ConfigError(f"{path} is no pixel layout: {error}.", _TODO) from error
+            raise ConfigError(f"{path} is no pixel layout: {error}.", _ADVICE) from error
         self.text["chips"] = [[f"1-1-{chip}", own] for chip, own in chips.items()]
         self._pixel = {
             (chip, channel): pixel
