@@ -7,6 +7,7 @@ import queue
 import socket
 import sys
 import threading
+import time
 
 import numpy as np
 import pytest
@@ -19,7 +20,7 @@ from tests.ports import free_ports
 
 from forebay.api.tokens import TokenFile
 from forebay.config import ApiConfig
-from forebay.errors import ConfigError
+from forebay.errors import ConfigError, StreamError
 from forebay.front.larpix.desk import TIMED_OUT, Desk
 from forebay.front.larpix.web_events import COMMANDS
 from forebay.service.larpix_shown import Shown
@@ -162,6 +163,22 @@ def test_a_core_that_is_away_is_named(tally, tmp_path):
     done = TestClient(asgi, base_url="http://localhost").get("/boards")
     assert done.status_code == 503
     assert "No answer came" in done.json()["what"]
+
+
+def test_a_core_that_misses_some_looks_is_not_taken_for_away(desk, monkeypatch):
+    """Each look waits a second for each of two answers, and a second until the next."""
+    heard = threading.Event()
+    desk.on_news.append(lambda name, answer: heard.set() if name == "component" else None)
+    desk.start()
+    assert heard.wait(WAIT_S)
+    desk.close()
+    now = time.monotonic()
+    for later_s in (3.5, 7.0):
+        monkeypatch.setattr("forebay.front.larpix.desk.time.monotonic", lambda later_s=later_s: now + later_s)
+        assert desk.standing("component") == answer("CLIENTS", ["LArPix board"])
+    monkeypatch.setattr("forebay.front.larpix.desk.time.monotonic", lambda: now + 11)
+    with pytest.raises(StreamError, match="does not answer"):
+        desk.standing("component")
 
 
 @pytest.mark.parametrize("message", ["text", 3, None, [], {}, {"result": 3}, {"result": ["a", 3]}])

@@ -15,8 +15,8 @@ TIMED_OUT: Final = "ERROR: timed out"
 PATIENCE_S: Final = 5.0
 """How long a question may take."""
 
-FRESH_S: Final = 3.0
-"""How old an answer about state and components may be."""
+FRESH_S: Final = 10.0
+"""How old an answer about state and components may be: a core whose disk is slow misses some looks at it."""
 
 MOST_COMMANDS: Final = 16
 """Commands under way at once."""
