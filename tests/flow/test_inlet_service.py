@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from tests.ports import free_ports
 from tests.waiting import until
 
 from forebay.config import parse
@@ -23,12 +24,6 @@ LOG = (VECTORS / "zmq/B_log_LogData_0.bin").read_bytes()
 TRIGGER = (VECTORS / "trigger/trigger_v3.bin").read_bytes()
 
 
-def free_port(kind):
-    with socket.socket(socket.AF_INET, kind) as one:
-        one.bind(("127.0.0.1", 0))
-        return one.getsockname()[1]
-
-
 @contextmanager
 def running(value, monkeypatch):
     """Run an inlet in a thread; yields a listener to what it publishes, and what it told its supervisor."""
@@ -42,7 +37,7 @@ def running(value, monkeypatch):
     monkeypatch.setattr("forebay.service.inlet.notify", hear)
     monkeypatch.setattr("forebay.service.counted.notify", hear)
     monkeypatch.setattr("forebay.service.counted.PERIOD_S", 0.01)
-    out = free_port(socket.SOCK_STREAM)
+    out = free_ports(1, socket.SOCK_STREAM)
     publishers = [{"address": "127.0.0.1", "port": out}]
     config = parse({"inlets": {"one": {**value, "publishers": publishers}}}, "test")
     stop, failed = threading.Event(), []
@@ -80,7 +75,7 @@ def received(listener, send):
 
 
 def test_logs(monkeypatch):
-    port = free_port(socket.SOCK_STREAM)
+    port = free_ports(1, socket.SOCK_STREAM)
     with running({"kind": "logs", "port": port}, monkeypatch) as (listener, told):
         with socket.create_connection(("127.0.0.1", port)) as client:
             assert received(listener, lambda: client.sendall(LOG)) == LOG
@@ -91,7 +86,7 @@ def test_logs(monkeypatch):
 
 
 def test_triggers(monkeypatch):
-    port = free_port(socket.SOCK_DGRAM)
+    port = free_ports(1, socket.SOCK_DGRAM)
     with (
         socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as out,
         running({"kind": "triggers", "port": port}, monkeypatch) as (listener, told),
@@ -115,7 +110,7 @@ def test_the_telescope(monkeypatch, tmp_path):
 
 
 def test_one_inlet_tells_another_how_it_is(monkeypatch):
-    port = free_port(socket.SOCK_STREAM)
+    port = free_ports(1, socket.SOCK_STREAM)
     monitoring = {"kind": "monitoring", "address": "127.0.0.1", "port": port}
     telescope = {"kind": "telescope", "period_s": 0.01, "monitor": f"tcp://127.0.0.1:{port}"}
     with running(monitoring, monkeypatch) as (listener, _), running(telescope, monkeypatch):
@@ -132,7 +127,7 @@ def test_an_inlet_that_is_not_there_is_named():
 def test_the_doctor_looks_at_the_ends_of_inlets():
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        udp = free_port(socket.SOCK_DGRAM)
+        udp = free_ports(1, socket.SOCK_DGRAM)
         config = parse(
             {
                 "inlets": {
