@@ -212,7 +212,7 @@ class Segment:
 
         Of several the last one counts.
         """
-        sealed = self._sealed or (self._sealed if self.is_sealed else None)
+        sealed = self._sealed if self.is_sealed else None
         if sealed is not None and sealed.is_ascending:
             position, entry = self._search(pulse_id, sealed)
             record = self._record(position, entry)
